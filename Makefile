@@ -1,0 +1,44 @@
+# What a newcomer needs. Each target does its own set-up.
+PYTHON ?= python3
+UV = .tools/bin/uv
+RUN = .venv/bin/python
+WORKERS ?= 2
+
+.PHONY: help setup demo test check lint cover test-agents crash clean
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready  ## make .venv with everything that is needed
+.venv/.ready: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "locum needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 1; }
+	@test -x $(UV) || { $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet 'uv>=0.5'; }
+	@$(UV) sync --quiet --locked --python $(PYTHON)
+	@touch $@
+
+demo: setup  ## see four tiers fail over, in under 20 seconds
+	@$(RUN) demo/run.py
+
+test: setup check  ## the whole fast suite, with the house rules
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal tests -m "not agents and not slow"
+
+check: setup  ## formatting, lint, types, layers
+	$(RUN) -m ruff format --check --quiet src tests demo
+	$(RUN) -m ruff check --quiet src tests demo
+	$(RUN) -m mypy
+	.venv/bin/lint-imports --no-cache
+
+cover: setup  ## branch coverage of policy, store and engine: at least 95 %
+	rm -f .coverage .coverage.*
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n 0 tests -m "not agents and not slow"
+	$(RUN) -m coverage combine --quiet
+	$(RUN) -m coverage report --include 'src/locum/policy/*,src/locum/store/*,src/locum/engine/*' --fail-under 95
+
+crash: setup  ## kill -9 the real daemon under running agents, 30 times
+	$(RUN) -m pytest -n 0 -m "slow or not slow" tests/crash
+
+test-agents: setup  ## the real Claude Code and Codex, against a mock provider
+	$(RUN) tests/acceptance/install_agents.py
+	$(RUN) -m pytest -n 0 tests/acceptance -m agents
+
+clean:  ## remove everything that was built
+	rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
