@@ -1,0 +1,84 @@
+"""Tokens: counted by type, weighed exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+TOKEN_TYPES = ("input", "output", "cache_read", "cache_write")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token counts by type; the types are disjoint (`input` excludes what was cached, reasoning is output)."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+    @property
+    def total(self) -> int:
+        """Every type counted once."""
+        return self.input + self.output + self.cache_read + self.cache_write
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.input, self.output, self.cache_read, self.cache_write))
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def __sub__(self, other: Tokens) -> Tokens:
+        return Tokens(*(a - b for a, b in zip(self, other, strict=True)))
+
+    def __bool__(self) -> bool:
+        return any(self)
+
+    def largest(self, other: Tokens) -> Tokens:
+        """The larger count of each type: how two observations of one message are merged."""
+        return Tokens(*(max(a, b) for a, b in zip(self, other, strict=True)))
+
+
+NO_TOKENS = Tokens()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much one token of each type counts against a budget, in thousandths (1000 = once, 0 = not at all)."""
+
+    input: int = 1000
+    output: int = 1000
+    cache_read: int = 1000
+    cache_write: int = 1000
+
+    def thousandths(self, tokens: Tokens) -> int:
+        """The weighted sum in thousandths of a token: integers, so that a budget is exact."""
+        return (
+            self.input * tokens.input
+            + self.output * tokens.output
+            + self.cache_read * tokens.cache_read
+            + self.cache_write * tokens.cache_write
+        )
+
+    def reached(self, tokens: Tokens, limit: int) -> bool:
+        """Whether `tokens` use up `limit` whole tokens (`used >= limit`)."""
+        return self.thousandths(tokens) >= limit * 1000
+
+
+EACH_TYPE_ONCE = Weights()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One observation of what an agent spent.
+
+    `key` names what was counted and is unique within the agent: seen again, the larger count of each type
+    wins and only the difference is recorded. A cumulative counter is therefore simply one key that grows.
+    `at_ms` is the agent's own timestamp (epoch milliseconds), None when it gave none.
+    """
+
+    key: str
+    tokens: Tokens
+    model: str | None = None
+    session: str | None = None
+    at_ms: int | None = None
