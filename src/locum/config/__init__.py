@@ -1,0 +1,1 @@
+"""service.json: read whole, checked whole, swapped whole."""

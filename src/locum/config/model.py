@@ -1,0 +1,351 @@
+"""service.json as typed values; the descriptions here are its manual."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+
+from locum.config.expect import Entry, expect, wrong
+from locum.config.reset import DurationMs, UsageReset
+from locum.config.values import SIZE_PATTERN, size_bytes, thousandths
+from locum.policy.failure import ALWAYS_ACT, DAY, DEFAULT_TRIGGERS, MINUTE, SECOND, WINDOW_MS, FailureKind
+from locum.policy.usage import EACH_TYPE_ONCE, Weights
+
+WHERE: tuple[Literal["message", "out", "err"], ...] = ("message", "out", "err")
+VENDOR_WINDOWS = tuple(WINDOW_MS)
+AGENTS = ("claude-code", "codex", "command")
+TRIGGERS = tuple(kind for kind in FailureKind if kind in DEFAULT_TRIGGERS - ALWAYS_ACT)
+"""The kinds that `triggers` may name, in the order of the manual."""
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MOST_TOKENS = 10**15
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=NAME_PATTERN, max_length=64),
+    expect("a name", "write 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit"),
+]
+Text = Annotated[str, StringConstraints(min_length=1), expect("text that is not empty", "write it in double quotes")]
+Tokens = Annotated[
+    int,
+    Field(ge=0, le=MOST_TOKENS),
+    expect("a whole number of tokens, 0 or more", "write it in plain digits such as 5000000, or null for no budget"),
+]
+Threshold = Tokens | None
+Bytes = Annotated[
+    int,
+    BeforeValidator(size_bytes),
+    expect("a size", 'write a number with K, M, G or T in quotes, such as "512M" or "1G"'),
+    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["512M", "1G"]}),
+]
+Count = Annotated[int, Field(ge=1, le=1000), expect("a whole number from 1 to 1000", "write it in plain digits")]
+Weight = Annotated[
+    int,
+    BeforeValidator(thousandths),
+    expect("true, false or a number from 0 to 1000 with at most three decimals", "write true to count each token once"),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": 0, "maximum": 1000}]}),
+]
+"""How much a token counts: true, false or a number in the file, thousandths here."""
+AgentName = Annotated[Literal["claude-code", "codex", "command"], expect("an agent that locum knows", choices=AGENTS)]
+
+
+def _moves(kind: FailureKind) -> FailureKind:
+    if kind not in TRIGGERS:
+        raise wrong("a kind that triggers can name", "remove it: it acts, or does not, whatever triggers say")
+    return kind
+
+
+Trigger = Annotated[
+    FailureKind,
+    AfterValidator(_moves),
+    expect("a failure kind", choices=[kind.value for kind in TRIGGERS]),
+    WithJsonSchema({"type": "string", "enum": [kind.value for kind in TRIGGERS]}),
+]
+
+
+class CredentialRef(Entry):
+    """A secret that systemd hands to the service (`LoadCredential=`)."""
+
+    credential: Annotated[Name, Field(description="The name of a file in $CREDENTIALS_DIRECTORY.")]
+
+
+class FileRef(Entry):
+    """A secret in a file of its own; refused when others than its owner can read it."""
+
+    file: Annotated[Text, Field(description="Path of the file; relative paths start at the folder of service.json.")]
+
+
+class EnvRef(Entry):
+    """A secret in the daemon's own environment."""
+
+    env: Annotated[Text, Field(description="The name of the environment variable.")]
+
+
+SecretRef = CredentialRef | FileRef | EnvRef
+
+
+def _secret_shape(value: Any) -> str:
+    if isinstance(value, Entry):
+        return type(value).__name__
+    shapes = {"credential": "CredentialRef", "file": "FileRef", "env": "EnvRef"}
+    return next((shapes[key] for key in shapes if key in value), "text") if isinstance(value, dict) else "text"
+
+
+_SECRETS = 'write text, {"credential": "name"}, {"file": "path"} or {"env": "NAME"}'
+Secret = Annotated[
+    Annotated[str, expect("text or a reference to a secret", _SECRETS), Tag("text")]
+    | Annotated[CredentialRef, Tag("CredentialRef")]
+    | Annotated[FileRef, Tag("FileRef")]
+    | Annotated[EnvRef, Tag("EnvRef")],
+    Discriminator(_secret_shape),
+]
+EnvName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256),
+    expect("a name that a shell accepts", "use letters, digits and underscores, the first not a digit"),
+]
+
+
+class CountTokens(Entry):
+    """Which token types budgets count, and how much one token of each weighs; a type left out does not count."""
+
+    input: Annotated[
+        Weight, Field(description="Input tokens that were not cached.", json_schema_extra={"default": False})
+    ] = 0
+    output: Annotated[
+        Weight, Field(description="Output tokens, reasoning included.", json_schema_extra={"default": False})
+    ] = 0
+    cache_read: Annotated[
+        Weight, Field(description="Input tokens read from the vendor's cache.", json_schema_extra={"default": False})
+    ] = 0
+    cache_write: Annotated[
+        Weight, Field(description="Input tokens written to the vendor's cache.", json_schema_extra={"default": False})
+    ] = 0
+
+    @model_validator(mode="after")
+    def _counts(self) -> CountTokens:
+        if not any((self.input, self.output, self.cache_read, self.cache_write)):
+            raise wrong(
+                "something that counts at least one token type", 'write such as {"input": true, "output": true}'
+            )
+        return self
+
+
+class Budgeted(Entry):
+    """What a chain may spend."""
+
+    usage_threshold_tokens: Annotated[
+        Threshold,
+        Field(
+            description="Tokens the chain may use in one window before the tier in use is held until the window ends. "
+            "null or 0: no budget."
+        ),
+    ] = None
+    usage_reset: Annotated[UsageReset, Field(description="The window over which the chain's budgets count.")] = "week"
+    usage_halt_tokens: Annotated[
+        Threshold,
+        Field(description="Tokens in one window after which every tier of the chain is held. null or 0: no limit."),
+    ] = None
+    count_tokens: Annotated[
+        CountTokens | None,
+        Field(
+            description="Which token types the budgets of this chain and its tiers count. Left out: every type once."
+        ),
+    ] = None
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of `count_tokens`; every type once where it is left out."""
+        counted = self.count_tokens
+        return EACH_TYPE_ONCE if counted is None else Weights(**counted.model_dump())
+
+
+class TierEntry(Entry):
+    """One rung: an agent with the login, model and environment it runs with."""
+
+    name: Annotated[Name, Field(description="What the tier is called everywhere; unique in the file.")]
+    agent: Annotated[AgentName, Field(description="The program that does the work; `command` is any other program.")]
+    model: Annotated[
+        Text | None, Field(description="The model to ask for, in the agent's own words. Left out: its default.")
+    ] = None
+    program: Annotated[
+        Text | None, Field(description="The agent's executable, where it is not on PATH under its usual name.")
+    ] = None
+    command: Annotated[
+        Annotated[tuple[Text, ...], Field(min_length=1)] | None,
+        Field(
+            description="Program and arguments of a `command` agent; {prompt_file} stands for the file with the prompt."
+        ),
+    ] = None
+    args: Annotated[tuple[str, ...], Field(description="More arguments for the agent. Never put secrets here.")] = ()
+    env: Annotated[
+        dict[EnvName, Secret], Field(description="Environment variables for the agent: text, or references to secrets.")
+    ] = Field(default_factory=dict)
+    home: Annotated[
+        Text | None,
+        Field(description="The folder of a login of its own (CLAUDE_CONFIG_DIR, CODEX_HOME). Left out: the usual one."),
+    ] = None
+    account: Annotated[
+        Name | None,
+        Field(
+            description="Whose login pays; tiers with the same account share the vendor's limits. "
+            "Left out: worked out from agent, home and credentials."
+        ),
+    ] = None
+    usage_threshold_tokens: Annotated[
+        Threshold, Field(description="Tokens this tier may use in one window before it is held. null or 0: no budget.")
+    ] = None
+    usage_reset: Annotated[
+        UsageReset | None, Field(description="The window of the tier's own budget. Left out: its chain's.")
+    ] = None
+    stall_after_ms: Annotated[
+        DurationMs | None,
+        Field(alias="stall_after", description="How long the agent may be silent. Left out: limits.stall_after."),
+    ] = None
+    time_limit_ms: Annotated[
+        DurationMs | None,
+        Field(alias="time_limit", description="How long one run may take. Left out: limits.time_limit."),
+    ] = None
+
+
+def _tier_shape(value: Any) -> str:
+    return "TierEntry" if isinstance(value, (dict, Entry)) else "text"
+
+
+TierOrName = Annotated[
+    Annotated[TierEntry, Tag("TierEntry")]
+    | Annotated[
+        str,
+        StringConstraints(pattern=NAME_PATTERN, max_length=64),
+        expect("a tier or the name of one", 'write an object such as {"name": "main", "agent": "claude-code"}'),
+        Tag("text"),
+    ],
+    Discriminator(_tier_shape),
+]
+
+
+class Route(Entry):
+    """The tiers of a chain, and what makes it move from one to the next."""
+
+    triggers: Annotated[
+        frozenset[Trigger],
+        Field(description="The failure kinds that move the chain to its next tier. Left out: all of them."),
+    ] = frozenset(TRIGGERS)
+    tiers: Annotated[
+        tuple[TierOrName, ...],
+        Field(
+            min_length=1, description="The tiers, most preferred first; a text names a tier described in another chain."
+        ),
+    ]
+
+
+class Failover(Route):
+    """The chain `default`: its tiers and triggers."""
+
+
+class ChainEntry(Budgeted, Route):
+    """A further chain, with a state and budgets of its own."""
+
+
+def _regex(pattern: str) -> str:
+    try:
+        re.compile(f"^(?:{pattern})", re.MULTILINE)  # as it will be used
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise ValueError("not a regular expression") from error
+    return pattern
+
+
+class SignalRule(Entry):
+    """A rule that reads a failure out of what an agent wrote; it is asked before the rules that locum knows."""
+
+    id: Annotated[Name, Field(description="What the rule is called; unique in the list.")]
+    agent: Annotated[AgentName, Field(description="The agent whose output it reads.")]
+    kind: Annotated[
+        Annotated[FailureKind, expect("a failure kind", choices=[kind.value for kind in FailureKind])],
+        Field(description="The failure that a match means."),
+    ]
+    pattern: Annotated[
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=1000),
+            AfterValidator(_regex),
+            expect("a regular expression of at most 1000 characters", "mend it: Python's `re` reads it"),
+        ],
+        Field(description="A regular expression (Python's), tried at the start of each line."),
+    ]
+    where: Annotated[
+        tuple[Annotated[Literal["message", "out", "err"], expect("a place", choices=WHERE)], ...],
+        Field(min_length=1, description="Where to look: the text of a typed error, standard output, standard error."),
+    ] = WHERE
+    window: Annotated[
+        Annotated[
+            Literal["five_hour", "daily", "seven_day", "monthly"], expect("a vendor's window", choices=VENDOR_WINDOWS)
+        ]
+        | None,
+        Field(description="The vendor's window that a limit belongs to. Left out: not known."),
+    ] = None
+    model: Annotated[
+        Text | None, Field(description="The one model that is limited; a group `model` in the pattern names it too.")
+    ] = None
+    reset: Annotated[bool, Field(description="Whether the sentence tells when it is over.")] = False
+
+
+def _unit(key: str, default: int | None, shown: str | None, description: str) -> Any:
+    return Field(alias=key, default=default, description=description, json_schema_extra={"default": shown})
+
+
+class Limits(Entry):
+    """Bounds on tasks, runs and disk."""
+
+    parallel: Annotated[Count, Field(description="How many tasks of one chain may run at the same time.")] = 4
+    attempts: Annotated[
+        Count, Field(description="How many attempts a task gets, over all tiers, before it has failed.")
+    ] = 6
+    task_tokens: Annotated[
+        Threshold, Field(description="Tokens one task may use, over all its attempts. null or 0: no limit.")
+    ] = None
+    stall_after_ms: DurationMs = _unit(
+        "stall_after", 10 * MINUTE, "10m", "How long an agent may be silent before it is stopped."
+    )
+    time_limit_ms: DurationMs | None = _unit(
+        "time_limit", None, None, "How long one run may take. null: as long as it needs."
+    )
+    stop_grace_ms: DurationMs = _unit(
+        "stop_grace", 10 * SECOND, "10s", "How long an agent told to stop may take before it is killed."
+    )
+    spool_bytes: Bytes = _unit("spool", 512 << 20, "512M", "How much output of one run is kept on disk.")
+    min_free_bytes: Bytes = _unit(
+        "min_free", 512 << 20, "512M", "No new run starts with less free space on the state's disk."
+    )
+    retention_ms: DurationMs = _unit("retention", 14 * DAY, "14d", "How long the files of finished runs are kept.")
+
+
+class Service(Budgeted):
+    """The whole of service.json. The budget at the top is that of the chain `default`, over all its tiers."""
+
+    schema_: Annotated[
+        str | None, Field(alias="$schema", description="Where editors find the schema; locum does not read it.")
+    ] = None
+    failover: Annotated[Failover, Field(description="The chain `default`.")]
+    chains: Annotated[dict[Name, ChainEntry], Field(description="More chains, by name.")] = Field(default_factory=dict)
+    signals: Annotated[tuple[SignalRule, ...], Field(description="Your own rules for reading failures.")] = ()
+    limits: Annotated[Limits, Field(description="How much may run, how long, and on how much disk.")] = Field(
+        default_factory=Limits
+    )
+
+    @property
+    def tier_entries(self) -> dict[str, TierEntry]:
+        """Every tier that is described in the file, by name."""
+        routes: tuple[Route, ...] = (self.failover, *self.chains.values())
+        return {tier.name: tier for route in routes for tier in route.tiers if isinstance(tier, TierEntry)}
