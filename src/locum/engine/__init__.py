@@ -1,0 +1,1 @@
+"""Tasks become attempts, attempts become processes."""

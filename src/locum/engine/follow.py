@@ -1,0 +1,176 @@
+"""What happens to one task, told from the beginning: from the ledger and the spool, so it survives anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from typing import Any, Protocol
+
+from locum.agents.base import Agent, Mark, Signal, Source
+from locum.clock import Clock
+from locum.engine.bell import Bell
+from locum.engine.spool import Spool, Tail
+from locum.policy.board import Hold
+from locum.policy.chain import Next, free_at_ms, holds_on
+from locum.policy.task import Run, RunState, Task, TaskState, avoided
+from locum.store.ledger import Ledger
+
+LOOK_EVERY = 0.2
+LOOK_WHILE_QUEUED = 1.0
+
+
+class Service(Protocol):
+    """What is needed of the supervisor."""
+
+    ledger: Ledger
+    clock: Clock
+    bell: Bell
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """Every agent by name."""
+        ...
+
+    def spool(self, run_id: str) -> Spool:
+        """The folder of a run."""
+        ...
+
+
+async def follow(service: Service, task_id: str, *, from_start: bool) -> AsyncGenerator[dict[str, Any], None]:
+    """Yield attempts, output, failures, switches and waits of a task until it has ended.
+
+    `from_start` False leaves out the attempts that had ended before.
+
+    Raises:
+        NotFoundError: there is no such task.
+
+    """
+    ledger = service.ledger
+    task = await ledger.task(task_id)
+    shown = 0 if from_start else sum(run.state is not RunState.RUNNING for run in await ledger.runs(task.id))
+    last: Run | None = None
+    waiting: tuple[str, int | None] | None = None
+    while True:
+        heard = service.bell.heard()
+        runs = await ledger.runs(task.id)
+        for run in runs[shown:]:
+            if last and last.tier.name != run.tier.name:
+                yield _switch(service, last, run)
+            async for event in _attempt(service, run):
+                yield event
+            shown, last, waiting = shown + 1, await ledger.run(run.id), None
+            if last.state is RunState.FAILED:
+                yield _failed(last)
+        task = await ledger.task(task.id)
+        if task.state.ended and shown >= len(await ledger.runs(task.id)):
+            yield await _ended(service, task)
+            return
+        if task.state is TaskState.QUEUED:
+            why = _waits_for(service, task, runs)
+            if why and why != waiting:
+                waiting = why
+                yield {"type": "waiting", "reason": why[0], "until_ms": why[1]}
+        await service.bell.wait(heard, LOOK_WHILE_QUEUED)
+
+
+async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any], None]:
+    agent = service.agents[run.tier.agent]
+    tier = run.tier
+    yield {
+        "type": "attempt",
+        "run": run.id,
+        "number": run.number,
+        "tier": tier.name,
+        "agent": tier.agent,
+        "model": tier.model,
+        "resumed": run.session is not None and run.state is RunState.RUNNING and run.number > 1,
+    }
+    spool = service.spool(run.id)
+    tails = (Tail(spool.out, Source.OUT, run.id), Tail(spool.err, Source.ERR, run.id))
+    while True:
+        heard = service.bell.heard()
+        over = (await service.ledger.run(run.id)).state is not RunState.RUNNING
+        for tail in tails:
+            for text in _texts(agent, tail, last=over):
+                yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": text}
+        if over:
+            return
+        await service.bell.wait(heard, LOOK_EVERY)
+
+
+def _texts(agent: Agent, tail: Tail, *, last: bool) -> Iterator[str]:
+    """What a person wants to read of the new lines: what the agent said, or plain output as it is."""
+    for line in tail.read(last=last):
+        if line is None:
+            continue
+        told = agent.read(line)
+        said = [each.text for each in told if isinstance(each, Signal) and each.mark is Mark.SAID]
+        if said:
+            yield from said
+        elif not told and not line.data.lstrip().startswith(b"{"):
+            yield line.data.decode("utf-8", "replace")
+
+
+def _failed(run: Run) -> dict[str, Any]:
+    return {
+        "type": "failed",
+        "run": run.id,
+        "tier": run.tier.name,
+        "kind": run.failure.value if run.failure else None,
+        "reason": run.reason,
+        "next": run.next.value if run.next else None,
+        "wait_ms": run.wait_ms if run.next is Next.RETRY else None,
+    }
+
+
+def _switch(service: Service, last: Run, run: Run) -> dict[str, Any]:
+    hold = _hold_on(service, last)
+    return {
+        "type": "switch",
+        "from": last.tier.name,
+        "to": run.tier.name,
+        "kind": hold.kind.value if hold else last.failure.value if last.failure else None,
+        "reason": hold.reason if hold else last.reason,
+        "until_ms": hold.until_ms if hold else None,
+    }
+
+
+def _hold_on(service: Service, run: Run) -> Hold | None:
+    chain = service.ledger.plan.chains.get(run.chain)
+    if chain is None:
+        return None
+    holds = holds_on(service.ledger.board, chain, run.tier, service.clock.now_ms())
+    return holds[-1] if holds else None
+
+
+def _waits_for(service: Service, task: Task, runs: list[Run]) -> tuple[str, int | None] | None:
+    """Why a queued task is not running, and until when (None: not known); None when it is about to start."""
+    now_ms = service.clock.now_ms()
+    board, chain = service.ledger.board, service.ledger.plan.chains.get(task.chain)
+    if chain is None:
+        return None
+    if board.chain(chain.name).paused:
+        return f"chain {chain.name} is paused", None
+    if task.not_before_ms > now_ms:
+        return "it tries the same tier again", task.not_before_ms
+    free_ms = free_at_ms(board, chain, now_ms, avoided(runs))
+    if free_ms == now_ms:
+        return None
+    return "every tier is held", free_ms
+
+
+async def _ended(service: Service, task: Task) -> dict[str, Any]:
+    tokens = await service.ledger.task_tokens(task.id)
+    return {
+        "type": "ended",
+        "state": task.state.value,
+        "reason": task.reason,
+        "reason_code": task.reason_code,
+        "said": task.said,
+        "tokens": {
+            "input": tokens.input,
+            "output": tokens.output,
+            "cache_read": tokens.cache_read,
+            "cache_write": tokens.cache_write,
+            "total": tokens.total,
+        },
+    }

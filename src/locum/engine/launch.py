@@ -1,0 +1,97 @@
+"""From a task and a tier to a run that can be started, or found again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from locum.agents.base import Agent, Launch, Seat
+from locum.config.model import Limits, TierEntry
+from locum.engine.process import Spawn
+from locum.engine.runner import Bounds, Watched
+from locum.engine.spool import Spool
+from locum.policy.task import CONTINUE, Run, handover, session_to_resume
+
+HOME_VARIABLES = ("HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+"""What adoption must remember of a run's environment to find its transcripts; none of it is secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run whose folder is written: what to start, and how to watch it."""
+
+    spawn: Spawn
+    watched: Watched
+
+
+def bounds_of(entry: TierEntry | None, limits: Limits) -> Bounds:
+    """A tier's own bounds where it has them, else those of `limits`."""
+    stall_ms = (entry and entry.stall_after_ms) or limits.stall_after_ms
+    limit_ms = (entry and entry.time_limit_ms) or limits.time_limit_ms
+    return Bounds(
+        stall_after=stall_ms / 1000,
+        time_limit=limit_ms / 1000 if limit_ms else None,
+        spool=limits.spool_bytes,
+        stop_grace=limits.stop_grace_ms / 1000,
+    )
+
+
+def resumed(run: Run, agent: Agent, runs: Sequence[Run]) -> str | None:
+    """The session this run goes on with, if there is one and the agent can."""
+    return session_to_resume(runs, run.tier, run.cwd) if agent.can_resume else None
+
+
+def prepare(
+    run: Run,
+    agent: Agent,
+    seat: Seat,
+    *,
+    prompt: bytes,
+    runs: Sequence[Run],
+    fresh: str,
+    spool: Spool,
+    bounds: Bounds,
+    environ: Mapping[str, str],
+    timezone: str,
+) -> Prepared:
+    """Write the run's folder and work out what to start.
+
+    Raises:
+        OSError: the folder cannot be written (a full disk).
+
+    """
+    resume = run.session
+    text = CONTINUE if resume else handover(runs) + prompt.decode("utf-8", "replace")
+    spool.create(text)
+    launch = Launch(seat, run.id, text, spool.prompt, Path(run.cwd), fresh, resume)
+    command = agent.command(launch)
+    spool.stdin.write_bytes(command.stdin)
+    marks = {"LOCUM_TASK": run.task, "LOCUM_CHAIN": run.chain, "LOCUM_TIER": run.tier.name}
+    env = {**environ, **command.env, **marks, "TMPDIR": str(spool.tmp)}
+    spool.write_meta(
+        {
+            "home": str(seat.home) if seat.home else None,
+            "environ": {name: env[name] for name in HOME_VARIABLES if name in env},
+            "bounds": [bounds.stall_after, bounds.time_limit, bounds.spool, bounds.stop_grace],
+            "timezone": timezone,
+        }
+    )
+    spawn = Spawn(run.id, command.argv, env, Path(run.cwd), spool.folder)
+    return Prepared(spawn, Watched(run, agent, seat, spool, bounds, env, timezone))
+
+
+def remembered(run: Run, agent: Agent, spool: Spool, fallback: Bounds) -> Watched:
+    """How to watch a run that was started by a daemon that is gone; its own snapshot, not today's config."""
+    meta = spool.meta()
+    home = meta.get("home")
+    given = meta.get("bounds")
+    bounds = Bounds(*given) if isinstance(given, list) and len(given) == 4 else fallback
+    seat = Seat(run.tier.name, run.tier.model, home=Path(home) if home else None)
+    return Watched(run, agent, seat, spool, bounds, meta.get("environ", {}), meta.get("timezone", "UTC"))
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space on the disk of `folder`."""
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,243 @@
+"""One attempt, from its first byte to its verdict."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import structlog
+
+from locum.agents.base import Agent, End, Mark, Seat, Signal, Source, Success
+from locum.clock import Clock
+from locum.engine.process import Process
+from locum.engine.spool import Spool, Tail, expand, tail_text
+from locum.errors import StateError
+from locum.policy.failure import ANSWERS, Failure, FailureKind
+from locum.policy.task import Ending, Run, RunState
+from locum.policy.usage import Tokens, Usage
+from locum.store.ledger import Ledger
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at a run's growing files."""
+TRANSCRIPTS_EVERY = 2.0
+"""Seconds between two searches for a session's transcripts."""
+RETRYING_FOR = 60.0
+"""Seconds an agent may go on retrying by itself; after that the supervisor's own answer is better."""
+DISK_PAUSE = 2.0
+SIGNALS_KEPT = 5_000
+SAID_KEPT = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a run may take: seconds of silence, seconds in all, bytes of output, seconds to end after TERM."""
+
+    stall_after: float
+    time_limit: float | None
+    spool: int
+    stop_grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Everything about a run that does not change while it runs."""
+
+    run: Run
+    agent: Agent
+    seat: Seat
+    spool: Spool
+    bounds: Bounds
+    environ: Mapping[str, str]
+    timezone: str
+
+
+@dataclass
+class Runner:
+    """Reads one run, records what it spends, bounds it, and says how it ended."""
+
+    watched: Watched
+    ledger: Ledger
+    clock: Clock
+    stopping: anyio.Event = field(default_factory=anyio.Event)
+    _tails: dict[Path, Tail] = field(default_factory=dict)
+    _signals: deque[Signal] = field(default_factory=lambda: deque(maxlen=SIGNALS_KEPT))
+    _tools: set[str] = field(default_factory=set)
+    _session: str = ""
+    _said: str = ""
+    _total: Tokens | None = None
+    _saw_usage: bool = False
+    _retrying: Signal | None = None
+    _retrying_since: float = 0.0
+    _looked_for_transcripts: float = -TRANSCRIPTS_EVERY
+    _behind: bool = False
+
+    async def watch(self, process: Process | None) -> tuple[Ending, Failure | None]:
+        """Follow the run to its end. `process` None: it has ended already, while nobody watched.
+
+        Returns how it ended, and the failure if it was one.
+        """
+        self._open()
+        stopped = await self._follow(process) if process else None
+        if process:
+            await process.sweep()
+        while not await self._read(last=True) and self._behind:  # noqa: ASYNC110 - waits for space on the disk
+            await anyio.sleep(DISK_PAUSE)
+        return self._judge(stopped, await self.ledger.run_tokens(self.watched.run.id))
+
+    def _open(self) -> None:
+        watched = self.watched
+        self._session = watched.run.session or ""
+        for path, source in ((watched.spool.out, Source.OUT), (watched.spool.err, Source.ERR)):
+            self._tails[path] = Tail(path, source, watched.run.id)
+
+    async def _follow(self, process: Process) -> Failure | None:
+        """Read until the process is gone; a failure if it had to be stopped for a reason of ours."""
+        gone = anyio.Event()
+        reason: Failure | None = None
+
+        async def wait() -> None:
+            await process.wait()
+            gone.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            quiet_since = started = self.clock.monotonic()
+            while not gone.is_set():
+                with anyio.move_on_after(LOOK_EVERY):
+                    await gone.wait()
+                now = self.clock.monotonic()
+                if await self._read():
+                    quiet_since = now
+                if self.stopping.is_set():
+                    await process.stop(self.watched.bounds.stop_grace)
+                    break
+                reason = self._exceeded(process, quiet=now - quiet_since, ran=now - started)
+                if reason:
+                    log.warning("run_stopped", run=self.watched.run.id, kind=reason.kind, reason=reason.evidence)
+                    await process.stop(self.watched.bounds.stop_grace)
+                    break
+            group.cancel_scope.cancel()
+        return reason
+
+    def _exceeded(self, process: Process, quiet: float, ran: float) -> Failure | None:
+        """Whether the run has outgrown a bound, and which failure that is."""
+        bounds = self.watched.bounds
+        if bounds.time_limit is not None and ran > bounds.time_limit:
+            return Failure(FailureKind.STALLED, f"ran longer than time_limit ({bounds.time_limit:.0f} s)", "time_limit")
+        if self.watched.spool.size() > bounds.spool:
+            return Failure(FailureKind.CRASH, f"wrote more than limits.spool ({bounds.spool} bytes)", "spool")
+        if self._retrying and self.clock.monotonic() - self._retrying_since > RETRYING_FOR:
+            kind = self._retrying.kind or FailureKind.STALLED
+            return Failure(kind, f"kept retrying by itself: {self._retrying.text[:300]}", "retrying")
+        if quiet > bounds.stall_after and not (self._tools and process.has_children()):
+            return Failure(FailureKind.STALLED, f"silent for {bounds.stall_after:.0f} s", "stall_after")
+        return None
+
+    async def _read(self, *, last: bool = False) -> bool:
+        """Read what is new in all files and record it; whether there was anything.
+
+        When the ledger cannot take it (the disk is full), everything is read again from the start at the next
+        look: usage is counted by key, so what was recorded already is not counted twice.
+        """
+        self._find_transcripts(always=last)
+        moved = False
+        try:
+            for tail in list(self._tails.values()):
+                before = tail.position
+                await self._read_tail(tail, last=last)
+                moved = moved or tail.position != before
+        except StateError as error:
+            log.error("usage_not_recorded", run=self.watched.run.id, error=str(error))  # noqa: TRY400
+            self._behind = True
+            for tail in self._tails.values():
+                tail.rewind()
+            return False
+        self._behind = False
+        return moved
+
+    async def _read_tail(self, tail: Tail, *, last: bool) -> None:
+        usages: list[Usage] = []
+        for line in tail.read(last=last):
+            if line is None:
+                await self._record(usages)
+                usages = []
+                await anyio.lowlevel.checkpoint()
+                continue
+            for told in self.watched.agent.read(line):
+                if isinstance(told, Usage):
+                    usages.append(told)
+                else:
+                    await self._heed(told)
+                    tail.session = self._session
+        await self._record(usages)
+
+    def _find_transcripts(self, *, always: bool) -> None:
+        now = self.clock.monotonic()
+        if not self._session or not (always or now - self._looked_for_transcripts >= TRANSCRIPTS_EVERY):
+            return
+        self._looked_for_transcripts = now
+        watched = self.watched
+        patterns = watched.agent.sources(watched.seat, Path(watched.run.cwd), self._session, watched.environ)
+        for path in expand(patterns):
+            self._tails.setdefault(path, Tail(path, Source.TRANSCRIPT, watched.run.id, self._session))
+
+    async def _record(self, usages: list[Usage]) -> None:
+        if not usages:
+            return
+        self._saw_usage = True
+        self._retrying = None
+        await self.ledger.record(self.watched.run.id, usages, self.clock.now_ms(), jitter=self.clock.fraction())
+
+    async def _heed(self, signal: Signal) -> None:
+        match signal.mark:
+            case Mark.SESSION:
+                if signal.text and signal.text != self._session:
+                    self._session = signal.text
+                    await self.ledger.saw_session(self.watched.run.id, signal.text)
+                    self._looked_for_transcripts = -TRANSCRIPTS_EVERY
+            case Mark.SAID:
+                self._said = signal.text[-SAID_KEPT:]
+                self._retrying = None
+            case Mark.TOOL:
+                self._tools.add(signal.text)
+                self._retrying = None
+            case Mark.TOOL_DONE:
+                self._tools.discard(signal.text)
+            case Mark.TOTAL:
+                self._total = signal.tokens
+            case Mark.RETRY:
+                if self._retrying is None:
+                    self._retrying_since = self.clock.monotonic()
+                self._retrying = signal
+        if signal.mark not in (Mark.SAID, Mark.TOOL, Mark.TOOL_DONE):
+            self._signals.append(signal)
+
+    def _judge(self, stopped: Failure | None, spent: Tokens) -> tuple[Ending, Failure | None]:
+        watched = self.watched
+        code, ended_ms = watched.spool.exit() or (None, self.clock.now_ms())
+        end = End(
+            exit=code,
+            ended_ms=ended_ms,
+            out_tail=tail_text(watched.spool.out),
+            err_tail=tail_text(watched.spool.err),
+            tokens=spent,
+            timezone=watched.timezone,
+        )
+        verdict = watched.agent.verdict(end, tuple(self._signals))
+        known = watched.agent.reports_usage or self._saw_usage
+
+        def ending(state: RunState) -> Ending:
+            said = verdict.said if isinstance(verdict, Success) and verdict.said else self._said
+            return Ending(state, code, said, self._session or None, self._total, usage_known=known)
+
+        if isinstance(verdict, Success):
+            return ending(RunState.SUCCEEDED), None
+        if self.stopping.is_set():
+            return ending(RunState.STOPPED), None
+        # What the agent said itself is more precise than that it then fell silent.
+        return ending(RunState.FAILED), stopped if stopped and ANSWERS[verdict.kind].soft else verdict

@@ -1,0 +1,105 @@
+"""Tiers as agents need them: secrets resolved, homes found, logins watched."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from locum.agents.base import Agent, Seat
+from locum.config.load import Loaded
+from locum.config.model import TierEntry
+from locum.config.secrets import resolve
+from locum.engine.process import clean_environment
+from locum.errors import NotFoundError
+from locum.policy.plan import Plan
+
+LARGEST_LOGIN = 1 << 20
+
+
+@dataclass(frozen=True)
+class Seats:
+    """One valid configuration, ready to start agents with."""
+
+    loaded: Loaded
+    agents: Mapping[str, Agent]
+    environ: Mapping[str, str]
+
+    def entry(self, tier: str) -> TierEntry:
+        """What service.json says of a tier.
+
+        Raises:
+            NotFoundError: it names no such tier.
+
+        """
+        entry = self.loaded.service.tier_entries.get(tier)
+        if entry is None:
+            raise NotFoundError(f"tier {tier} is not in {self.loaded.path}")
+        return entry
+
+    def seat(self, tier: str) -> Seat:
+        """The tier with its secrets resolved.
+
+        Raises:
+            NotFoundError: there is no such tier.
+            ConfigError: a secret cannot be read.
+
+        """
+        entry = self.entry(tier)
+        base = self.loaded.path.parent
+        return Seat(
+            tier=entry.name,
+            model=entry.model,
+            program=self._program(entry),
+            args=entry.args,
+            env={name: resolve(value, self.environ, base) for name, value in entry.env.items()},
+            home=self._home(entry),
+            command=self._command(entry),
+        )
+
+    def environment(self, seat: Seat) -> dict[str, str]:
+        """The environment a tier's processes start from: the daemon's, cleaned, under the tier's own."""
+        return {**clean_environment(self.environ), **seat.env}
+
+    def guarded(self, plan: Plan) -> Plan:
+        """`plan` with each tier's guard covering the content of its login files as they are now."""
+        guards = {name: self._guard(name, tier.guard) for name, tier in plan.tiers.items()}
+        chains = {
+            name: replace(chain, tiers=tuple(replace(tier, guard=guards[tier.name]) for tier in chain.tiers))
+            for name, chain in plan.chains.items()
+        }
+        return replace(plan, chains=chains)
+
+    def _guard(self, tier: str, config: str) -> str:
+        entry = self.entry(tier)
+        # Secrets are not needed to know where a login lies, and may be missing: that is no reason to fail here.
+        plain = {name: value for name, value in entry.env.items() if isinstance(value, str)}
+        seat = Seat(tier, env=plain, home=self._home(entry))
+        digest = hashlib.sha256(config.encode())
+        for path in self.agents[entry.agent].credentials(seat, self.environment(seat)):
+            digest.update(str(path).encode() + _content(path))
+        return digest.hexdigest()[:16]
+
+    def _home(self, entry: TierEntry) -> Path | None:
+        return self._path(entry.home) if entry.home else None
+
+    def _program(self, entry: TierEntry) -> str | None:
+        """A program given as a path starts at the folder of service.json; a bare name is looked up on PATH."""
+        return str(self._path(entry.program)) if entry.program and "/" in entry.program else entry.program
+
+    def _command(self, entry: TierEntry) -> tuple[str, ...]:
+        if not entry.command or "/" not in entry.command[0]:
+            return entry.command or ()
+        return (str(self._path(entry.command[0])), *entry.command[1:])
+
+    def _path(self, text: str) -> Path:
+        return self.loaded.path.parent.absolute() / Path(text).expanduser()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(LARGEST_LOGIN)).digest()
+    except OSError:
+        return b"missing"

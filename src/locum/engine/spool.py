@@ -1,0 +1,191 @@
+"""A run's folder: what lies where, and how its growing files are read."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from locum.agents.base import Line, Source
+
+CHUNK = 1 << 20
+LONGEST_LINE = 16 << 20
+"""Bytes of one line that are kept; the rest of a longer one is read past."""
+TAIL = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """The folder of one run, `$STATE/runs/<run>`."""
+
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        """The agent's standard output."""
+        return self.folder / "out"
+
+    @property
+    def err(self) -> Path:
+        """The agent's standard error."""
+        return self.folder / "err"
+
+    @property
+    def prompt(self) -> Path:
+        """The whole prompt, hand-over note included."""
+        return self.folder / "prompt.md"
+
+    @property
+    def stdin(self) -> Path:
+        """What the agent is given as input."""
+        return self.folder / "stdin"
+
+    @property
+    def tmp(self) -> Path:
+        """The run's own TMPDIR."""
+        return self.folder / "tmp"
+
+    def create(self, prompt: str) -> None:
+        """Make the folder and write the prompt.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written.
+
+        """
+        self.tmp.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self.folder.chmod(0o700)
+        self.prompt.write_text(prompt, encoding="utf-8", errors="surrogatepass")
+        for path in (self.out, self.err):
+            path.touch(mode=0o600)
+
+    def write_meta(self, meta: dict[str, Any]) -> None:
+        """Write what adoption needs to know, whole or not at all."""
+        new = self.folder / "meta.new"
+        new.write_text(json.dumps(meta))
+        new.rename(self.folder / "meta.json")
+
+    def meta(self) -> dict[str, Any]:
+        """What was written for adoption; empty when there is nothing readable."""
+        with contextlib.suppress(OSError, ValueError):
+            meta = json.loads((self.folder / "meta.json").read_text())
+            if isinstance(meta, dict):
+                return meta
+        return {}
+
+    def exit(self) -> tuple[int, int] | None:
+        """The exit code and the moment it was written (epoch milliseconds); None when nobody wrote one."""
+        path = self.folder / "exit"
+        with contextlib.suppress(OSError, ValueError):
+            return int(path.read_text()), path.stat().st_mtime_ns // 1_000_000
+        return None
+
+    def was_started(self) -> bool:
+        """Whether a process was ever started for this run."""
+        return (self.folder / "pid").exists()
+
+    def size(self) -> int:
+        """Bytes the agent has written to its streams."""
+        total = 0
+        for path in (self.out, self.err):
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size
+        return total
+
+    def clear_tmp(self) -> None:
+        """Remove the run's temporary files."""
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+
+def tail_text(path: Path) -> str:
+    """The last 16 KiB of a file as text; empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+@dataclass(slots=True)
+class Tail:
+    """Reads the lines of one growing file, each once, from its first byte.
+
+    A file that was replaced or has shrunk is read again from its start: what it says is counted by key, so
+    reading twice costs nothing but time.
+    """
+
+    path: Path
+    source: Source
+    run: str
+    session: str = ""
+    _offset: int = 0
+    _inode: int = 0
+    _held: bytearray = field(default_factory=bytearray)
+    _skipping: bool = False
+
+    def read(self, *, last: bool = False) -> Iterator[Line | None]:
+        """The complete lines written since; None after each chunk, so that the reader can let others work.
+
+        `last`: nothing more will be written, so an unfinished line is complete as well.
+        """
+        try:
+            file = self.path.open("rb")
+        except OSError:
+            return
+        with file:
+            self._notice_replacement(os.fstat(file.fileno()))
+            file.seek(self._offset)
+            while chunk := file.read(CHUNK):
+                yield from self._split(chunk)
+                yield None
+        if last and self._held:
+            yield self._line(bytes(self._held), self._offset - len(self._held))
+            self._held.clear()
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Which file this is and how far it was read: changes when something was read."""
+        return self._inode, self._offset
+
+    def rewind(self) -> None:
+        """Read everything again at the next look."""
+        self._inode = 0
+
+    def _notice_replacement(self, stat: os.stat_result) -> None:
+        if stat.st_ino != self._inode or stat.st_size < self._offset:
+            self._inode, self._offset, self._skipping = stat.st_ino, 0, False
+            self._held.clear()
+
+    def _split(self, chunk: bytes) -> Iterator[Line]:
+        at = 0
+        while (end := chunk.find(b"\n", at)) >= 0:
+            if self._skipping:
+                self._skipping = False
+            else:
+                start = self._offset + at - len(self._held)
+                yield self._line(bytes(self._held) + chunk[at:end], start)
+            self._held.clear()
+            at = end + 1
+        if not self._skipping:
+            self._held += chunk[at:]
+        self._offset += len(chunk)
+        if len(self._held) > LONGEST_LINE:
+            data = bytes(self._held[:LONGEST_LINE])
+            yield self._line(data, self._offset - len(self._held), cut=True)
+            self._held.clear()
+            self._skipping = True
+
+    def _line(self, data: bytes, offset: int, *, cut: bool = False) -> Line:
+        return Line(self.source, data.removesuffix(b"\r"), offset, self.run, cut, self.session)
+
+
+def expand(patterns: tuple[str, ...]) -> list[Path]:
+    """The files that glob patterns name now, regular files only."""
+    found = {Path(name) for pattern in patterns for name in glob.glob(pattern, recursive=True)}  # noqa: PTH207 - absolute patterns
+    return sorted(path for path in found if path.is_file())

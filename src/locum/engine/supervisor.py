@@ -1,0 +1,327 @@
+"""Keeps every queued task moving: picks tiers, starts runs, adopts them, waits, and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from locum.agents.base import Agent
+from locum.clock import Clock
+from locum.config.load import Loaded
+from locum.config.problem import Problem
+from locum.config.reload import Applied, Rejected, Reloader, Unchanged
+from locum.config.watch import watch
+from locum.engine.attempts import STATE_PAUSE, Attempts
+from locum.engine.bell import Bell
+from locum.engine.follow import follow
+from locum.engine.launch import free_bytes, resumed
+from locum.engine.process import Processes
+from locum.engine.seats import Seats
+from locum.engine.spool import Spool
+from locum.errors import ConflictError, NotFoundError, StateError
+from locum.policy.board import Event
+from locum.policy.chain import Step, free_at_ms, pick
+from locum.policy.failure import ANSWERS, FailureKind
+from locum.policy.plan import Chain, Target
+from locum.policy.task import Run, RunState, Task, TaskState, avoided
+from locum.store.ledger import Ledger
+
+log = structlog.get_logger(__name__)
+
+LONGEST_SLEEP = 30.0
+"""Seconds after which the wall clock is read again whatever is due: a suspended host wakes up late."""
+RETIRE_EVERY = 3600.0
+
+
+@dataclass
+class Supervisor:
+    """The running service. `state` is the folder of runs and ledger; `environ` the daemon's environment."""
+
+    ledger: Ledger
+    reloader: Reloader
+    agents_for: Callable[[Loaded], Mapping[str, Agent]]
+    clock: Clock
+    processes: Processes
+    state: Path
+    environ: Mapping[str, str]
+    low_disk: bool = False
+    stopping: anyio.Event = field(default_factory=anyio.Event)
+    bell: Bell = field(default_factory=Bell)
+    _retry_at_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        """Take what the loaded configuration says."""
+        self.started_ms = self.clock.now_ms()
+        self.attempts = Attempts(
+            self.ledger, self._seats(), self.clock, self.processes, self.state, self.bell, self.stopping
+        )
+
+    @property
+    def loaded(self) -> Loaded:
+        """The last good configuration."""
+        return self.reloader.loaded
+
+    @property
+    def rejected(self) -> tuple[Problem, ...]:
+        """What is wrong with the file as it is now, while the last good configuration is in use."""
+        return self.reloader.rejected.problems if self.reloader.rejected else ()
+
+    # ── what people ask for ──────────────────────────────────────────────────────────────────────────────
+
+    async def submit(
+        self,
+        chain: str,
+        prompt: bytes,
+        cwd: str,
+        *,
+        title: str = "",
+        no_wait: bool = False,
+        shared_cwd: bool = False,
+    ) -> Task:
+        """Queue a task; durable when this returns.
+
+        Raises:
+            NotFoundError: there is no such chain, or the working directory does not exist.
+
+        """
+        self._chain(chain)
+        folder = Path(cwd)
+        if not folder.is_dir():
+            raise NotFoundError(f"the working directory {cwd} does not exist", remedy="Name one with --cwd.")
+        task = Task(
+            id=self._new_id("t"),
+            chain=chain,
+            cwd=str(folder.resolve()),
+            state=TaskState.QUEUED,
+            created_ms=self.clock.now_ms(),
+            title=title or _title(prompt),
+            no_wait=no_wait,
+            shared_cwd=shared_cwd,
+        )
+        await self.ledger.submit(task, prompt)
+        self.bell.ring()
+        return task
+
+    async def cancel(self, task_id: str) -> Task:
+        """End a task: at once while it waits, through its running agent else.
+
+        Raises:
+            NotFoundError: there is no such task.
+            ConflictError: it has ended already.
+
+        """
+        task = await self.ledger.cancel(task_id, self.clock.now_ms())
+        self.attempts.stop(task.id)
+        self.bell.ring()
+        return task
+
+    async def bump(self, chain: str, tier: str | None, until_ms: int | None, reason: str) -> Step:
+        """Take `chain` off `tier` (None: the active one) until released, or until then."""
+        self._chain(chain)
+        step = await self.ledger.bump(chain, tier, until_ms, reason, self.clock.now_ms())
+        self.bell.ring()
+        return step
+
+    async def release(self, chain: str, tier: str | None, kind: FailureKind | None) -> tuple[Event, ...]:
+        """Lift the holds of a tier, or of all tiers of `chain`."""
+        self._chain(chain)
+        events = await self.ledger.release(chain, tier, kind, self.clock.now_ms())
+        self.bell.ring()
+        return events
+
+    async def pause(self, chain: str) -> None:
+        """Start no more runs in `chain`; those in progress finish."""
+        self._chain(chain)
+        await self.ledger.pause(chain, self.clock.now_ms())
+        self.bell.ring()
+
+    async def resume(self, chain: str) -> None:
+        """Start runs in `chain` again."""
+        self._chain(chain)
+        await self.ledger.resume(chain, self.clock.now_ms())
+        self.bell.ring()
+
+    def busy(self) -> frozenset[Target]:
+        """The targets of every tier that has a run in progress."""
+        return self.attempts.busy()
+
+    def running(self) -> Mapping[str, int]:
+        """The process group of every run in progress, by run."""
+        return self.attempts.pids
+
+    def follow(self, task_id: str, *, from_start: bool = True) -> AsyncGenerator[dict[str, Any], None]:
+        """Everything that happens to a task, as it happens, until it has ended."""
+        return follow(self, task_id, from_start=from_start)
+
+    def spool(self, run_id: str) -> Spool:
+        """The folder of a run."""
+        return self.attempts.spool(run_id)
+
+    # ── configuration ────────────────────────────────────────────────────────────────────────────────────
+
+    async def reload(self) -> Unchanged | Applied | Rejected:
+        """Read service.json again: apply it whole, or keep the last good one and say why."""
+        outcome = self.reloader.refresh()
+        match outcome:
+            case Applied(loaded=loaded):
+                self.attempts.seats = self._seats()
+                await self.attempts.look_at_logins()
+                log.info("config_applied", path=str(loaded.path), warnings=[str(each) for each in loaded.warnings])
+            case Rejected(problems=problems):
+                text = "\n".join(str(problem) for problem in problems)
+                await self.ledger.reject_config(text, self.clock.now_ms())
+                log.error("config_rejected", problems=[str(problem) for problem in problems])
+            case Unchanged():
+                pass
+        self.bell.ring()
+        return outcome
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """Every agent by name, as the configuration in use has them judge."""
+        return self.attempts.seats.agents
+
+    def _seats(self) -> Seats:
+        return Seats(self.loaded, self.agents_for(self.loaded), self.environ)
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Serve until `stopping` is set; then end what runs, put it back into the queue, and return."""
+        async with anyio.create_task_group() as group:
+            await self.attempts.look_at_logins()
+            await self.attempts.adopt(group)
+            group.start_soon(self._watch_config)
+            group.start_soon(self._retire)
+            while not self.stopping.is_set():
+                heard = self.bell.heard()
+                try:
+                    await self._settle()
+                    await self._dispatch(group)
+                except StateError as error:
+                    log.error("state_error", error=str(error))  # noqa: TRY400 - it is a sentence, not a bug
+                    await anyio.sleep(STATE_PAUSE)
+                await self.bell.wait(heard, self._sleep())
+            self.attempts.stop_all()
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self.stopping.set()
+        self.bell.ring()
+
+    def _sleep(self) -> float:
+        """Seconds until something is due, at most `LONGEST_SLEEP`."""
+        due_ms = [at for at in (self.ledger.next_due_ms(), self._retry_at_ms) if at is not None]
+        if not due_ms:
+            return LONGEST_SLEEP
+        return min(LONGEST_SLEEP, max(0.0, (min(due_ms) - self.clock.now_ms()) / 1000 + 0.001))
+
+    async def _settle(self) -> None:
+        if any(ANSWERS[hold.kind].guarded for hold in self.ledger.board.holds.values()):
+            await self.attempts.look_at_logins()
+        for event in await self.ledger.settle(self.clock.now_ms()):
+            log.info(event.kind, chain=event.chain, tier=event.tier, reason=event.reason, active=event.active)
+
+    async def _dispatch(self, group: TaskGroup) -> None:
+        """Start every queued task that may start now, oldest first."""
+        now_ms = self.clock.now_ms()
+        self._retry_at_ms = None
+        if self._disk_is_low():
+            return
+        for task in await self.ledger.queue():
+            if task.id in self.attempts or task.state is not TaskState.QUEUED or self.stopping.is_set():
+                continue
+            chain = self.ledger.plan.chains.get(task.chain)
+            if chain is None:
+                await self._give_up(task, f"chain {task.chain} is not in the configuration any more", "no_chain")
+            elif not Path(task.cwd).is_dir():
+                await self._give_up(task, f"the working directory {task.cwd} does not exist any more", "no_cwd")
+            elif task.not_before_ms > now_ms:
+                self._retry_at_ms = min(self._retry_at_ms or task.not_before_ms, task.not_before_ms)
+            elif self._has_place(task):
+                await self._offer(group, task, chain, now_ms)
+
+    def _has_place(self, task: Task) -> bool:
+        if self.ledger.board.chain(task.chain).paused:
+            return False
+        taken = Counter(run.chain for run in self.attempts)
+        if taken[task.chain] >= self.loaded.service.limits.parallel:
+            return False
+        return task.shared_cwd or task.cwd not in {run.cwd for run in self.attempts}
+
+    async def _offer(self, group: TaskGroup, task: Task, chain: Chain, now_ms: int) -> None:
+        """Start `task` on the tier that is picked for it, if there is one."""
+        runs = await self.ledger.runs(task.id)
+        avoid = avoided(runs)
+        tier = pick(self.ledger.board, chain, now_ms, busy=self.busy(), avoid=avoid)
+        if tier is None:
+            if task.no_wait and free_at_ms(self.ledger.board, chain, now_ms, avoid) != now_ms:
+                await self._give_up(task, "no tier is available now", "no_tier")
+            return
+        run = Run(
+            id=self._new_id("r"),
+            task=task.id,
+            number=max((run.number for run in runs), default=0) + 1,
+            chain=chain.name,
+            tier=tier,
+            cwd=task.cwd,
+            state=RunState.RUNNING,
+            started_ms=now_ms,
+        )
+        run = replace(run, session=resumed(run, self.agents[tier.agent], runs))
+        self.attempts.begin(group, task, run, runs)
+
+    async def _give_up(self, task: Task, reason: str, code: str) -> None:
+        log.warning("task_given_up", task=task.id, reason=reason)
+        with contextlib.suppress(ConflictError):  # it was cancelled in this very moment
+            await self.ledger.give_up(task.id, reason, code, self.clock.now_ms())
+        self.bell.ring()
+
+    def _disk_is_low(self) -> bool:
+        low = free_bytes(self.state) < self.loaded.service.limits.min_free_bytes
+        if low and not self.low_disk:
+            log.error("disk_low", state=str(self.state), min_free=self.loaded.service.limits.min_free_bytes)
+        self.low_disk = low
+        return low
+
+    # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _watch_config(self) -> None:
+        async for _ in watch(self.loaded.path, stop=self.stopping):
+            await self.reload()
+
+    async def _retire(self) -> None:
+        """Remove the files of runs that ended longer ago than `limits.retention`."""
+        while not self.stopping.is_set():
+            before_ms = self.clock.now_ms() - self.loaded.service.limits.retention_ms
+            await self.ledger.prune(before_ms)
+            kept = {run.id for run in await self.ledger.open_runs()}
+            for folder in (self.state / "runs").iterdir():
+                if folder.name not in kept and folder.stat().st_mtime_ns < before_ms * 1_000_000:
+                    shutil.rmtree(folder, ignore_errors=True)
+            with anyio.move_on_after(RETIRE_EVERY):
+                await self.stopping.wait()
+
+    def _chain(self, name: str) -> Chain:
+        chain = self.ledger.plan.chains.get(name)
+        if chain is None:
+            known = ", ".join(self.ledger.plan.chains)
+            raise NotFoundError(f"there is no chain {name}", remedy=f"The chains are: {known}.")
+        return chain
+
+    def _new_id(self, kind: str) -> str:
+        return f"{kind}-{self.clock.uuid().replace('-', '')[:12]}"
+
+
+def _title(prompt: bytes) -> str:
+    """The first words of a prompt, on one line."""
+    return " ".join(prompt[:400].decode("utf-8", "replace").split())[:80]

@@ -1,0 +1,131 @@
+"""Promises of the process seam: runs outlive us, are found again, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from locum.engine.process import Spawn, SystemProcesses, clean_environment, marked
+from locum.engine.spool import Spool
+
+pytestmark = pytest.mark.anyio
+
+
+def spawn(tmp_path: Path, script: str, run: str = "r-test") -> Spawn:
+    """A run that executes `script` with sh."""
+    spool = Spool(tmp_path / run)
+    spool.create("the prompt")
+    spool.stdin.write_text("the prompt")
+    return Spawn(run, ["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]}, tmp_path, spool.folder)
+
+
+async def finish(processes: SystemProcesses, what: Spawn) -> Spool:
+    """Run to the end."""
+    process = processes.start(what)
+    with anyio.fail_after(20):
+        await process.wait()
+    return Spool(what.folder)
+
+
+async def test_output_and_exit_code_are_in_the_spool(tmp_path: Path) -> None:
+    """The agent writes to files and its exit code is kept, so a dead daemon loses nothing."""
+    spool = await finish(SystemProcesses(), spawn(tmp_path, "cat; echo oops >&2; exit 7"))
+    assert spool.out.read_text() == "the prompt"
+    assert spool.err.read_text() == "oops\n"
+    assert (spool.exit() or (None,))[0] == 7
+
+
+async def test_a_missing_program_is_an_exit_code_and_a_sentence(tmp_path: Path) -> None:
+    """An agent that is not installed ends as 127 with the shell's words, not as an exception in the daemon."""
+    what = spawn(tmp_path, "")
+    what = Spawn(what.run, ["/nonexistent/agent", "--flag"], what.env, what.cwd, what.folder)
+    spool = await finish(SystemProcesses(), what)
+    assert (spool.exit() or (None,))[0] == 127
+    assert "nonexistent" in spool.err.read_text()
+
+
+async def test_a_run_is_found_while_it_lives_and_only_then(tmp_path: Path) -> None:
+    """The lock, not a pid, says whether a run lives: no reused pid is ever taken for a run."""
+    processes = SystemProcesses()
+    what = spawn(tmp_path, "sleep 30")
+    process = processes.start(what)
+    found = await processes.find(what.run, what.folder)
+    assert found is not None
+    assert found.pid == process.pid
+    await process.stop(grace=5)
+    assert await processes.find(what.run, what.folder) is None
+
+
+async def test_stop_ends_the_whole_group_and_what_left_it(tmp_path: Path) -> None:
+    """After a stop nothing of the run is alive: not the stubborn one, not the one that made itself a daemon."""
+    escape = "import os,time; os.setsid(); time.sleep(60)"
+    script = f"trap '' TERM; {sys.executable} -c '{escape}' & sleep 60 & sleep 60"
+    process = SystemProcesses().start(spawn(tmp_path, script, "r-stubborn"))
+    with anyio.fail_after(10):
+        while len(marked("r-stubborn")) < 4:  # noqa: ASYNC110 - other processes have no event
+            await anyio.sleep(0.02)
+    with anyio.fail_after(20):
+        await process.stop(grace=0.2)
+    assert [pid for pid in marked("r-stubborn") if pid != process.pid] == []
+
+
+async def test_a_term_to_the_group_still_leaves_an_exit_code(tmp_path: Path) -> None:
+    """The wrapper outlives a TERM long enough to write how the agent took it."""
+    process = SystemProcesses().start(spawn(tmp_path, "exec sleep 60", "r-term"))
+    with anyio.fail_after(10):
+        while len(marked("r-term")) < 2:  # noqa: ASYNC110 - other processes have no event
+            await anyio.sleep(0.02)
+        await process.stop(grace=5)
+    assert (Spool(tmp_path / "r-term").exit() or (None,))[0] == 128 + signal.SIGTERM
+
+
+async def test_the_agent_does_not_inherit_the_lock(tmp_path: Path) -> None:
+    """A child that outlives its run does not make the run look alive."""
+    processes = SystemProcesses()
+    what = spawn(tmp_path, "setsid sleep 30 >/dev/null 2>&1 & exit 0", "r-orphan")
+    spool = await finish(processes, what)
+    assert await processes.find(what.run, what.folder) is None
+    assert spool.was_started()
+    await processes.sweep("r-orphan")
+    assert marked("r-orphan") == []
+
+
+async def test_a_run_survives_its_daemon(tmp_path: Path) -> None:
+    """After kill -9 of the parent the run is alive, adoptable, and its end readable."""
+    spool = Spool(tmp_path / "r-left")
+    spool.create("x")
+    spool.stdin.write_text("x")
+    code = (
+        "import sys; from pathlib import Path; from locum.engine.process import *\n"
+        "f=Path(sys.argv[1]); SystemProcesses().start(Spawn('r-left',['sh','-c','sleep 1; echo survived; exit 3'],"
+        "{'PATH':'/usr/bin:/bin'},f,f)); import os; os.kill(os.getpid(), 9)"
+    )
+    done = await anyio.to_thread.run_sync(
+        lambda: subprocess.run([sys.executable, "-c", code, str(spool.folder)], check=False, timeout=30)
+    )
+    assert done.returncode == -signal.SIGKILL
+    process = await SystemProcesses().find("r-left", spool.folder)
+    assert process is not None
+    with anyio.fail_after(20):
+        await process.wait()
+    assert spool.out.read_text() == "survived\n"
+    assert (spool.exit() or (None,))[0] == 3
+
+
+def test_the_daemons_own_variables_do_not_reach_an_agent() -> None:
+    """An agent cannot speak to systemd in the daemon's name, nor read its credentials folder."""
+    environ = {
+        "NOTIFY_SOCKET": "x",
+        "WATCHDOG_USEC": "1",
+        "LISTEN_FDS": "1",
+        "CREDENTIALS_DIRECTORY": "/run",
+        "LOCUM_STATE": "/x",
+        "HOME": "/home/x",
+    }
+    assert clean_environment(environ) == {"HOME": "/home/x"}
