@@ -1,0 +1,163 @@
+"""What locum asks of an agent program: how to start it, how to read it, and what its end meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from locum.policy.failure import Failure, FailureKind
+from locum.policy.usage import NO_TOKENS, Tokens, Usage
+
+
+class Source(StrEnum):
+    """Where a line was read."""
+
+    OUT = "out"  # the agent's standard output, in the spool
+    ERR = "err"  # its standard error
+    TRANSCRIPT = "transcript"  # the agent's own record of the session
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A tier as an adapter needs it: secrets resolved, paths absolute.
+
+    `program` overrides the executable's name on PATH; `args` go to it as they are; `env` is added to its
+    environment; `home` is its isolated login folder; `command` is the argv of a `command` agent.
+    """
+
+    tier: str
+    model: str | None = None
+    program: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    home: Path | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One attempt about to start. `resume` is the session to go on with; `fresh` a new UUID for agents whose
+    session id can be chosen; `prompt` is complete (hand-over note included) and also lies in `prompt_file`.
+    """
+
+    seat: Seat
+    run: str
+    prompt: str
+    prompt_file: Path
+    cwd: Path
+    fresh: str
+    resume: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to execute. `env` is laid over the daemon's own cleaned environment; `stdin` is the whole input."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line an agent wrote, without its newline. `offset` is its first byte in the file, `run` the run it is
+    read for, `session` the run's session as far as it is known. `cut`: it was too long and lost its end.
+    `run_started_ms` is when the run began: rows of a transcript from before it tell usage but no signals, for
+    the file of a resumed session still holds its old failures.
+    """
+
+    source: Source
+    data: bytes
+    offset: int = 0
+    run: str = ""
+    cut: bool = False
+    session: str = ""
+    run_started_ms: int = 0
+
+
+class Mark(StrEnum):
+    """What a signal tells."""
+
+    SESSION = "session"  # `text` is the session id
+    SAID = "said"  # `text` is something the agent said to its user
+    DONE = "done"  # the agent's terminal event, with success
+    FAILED = "failed"  # a failure: `kind` when its type is known, else `text` and `status` are what there is
+    LIMIT = "limit"  # a vendor window's reading: `window`, `reset_ms`, `text` its status
+    RETRY = "retry"  # the agent is retrying by itself: `text` why
+    TOOL = "tool"  # a tool call began (`text` its id) and may stay silent while it works
+    TOOL_DONE = "tool_done"  # that tool call ended
+    TOTAL = "total"  # `tokens` is the agent's own total for this run
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something other than usage that a line told. Signals are kept in the order they were read."""
+
+    mark: Mark
+    text: str = ""
+    kind: FailureKind | None = None
+    status: int | None = None
+    reset_ms: int | None = None
+    window: str | None = None
+    model: str | None = None
+    tokens: Tokens | None = None
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ended. `exit` is the exit code (128 + n or -n for signal n; None when nobody wrote one);
+    `ended_ms` the moment (for reset times told as a time of day, in `timezone`); the tails are the last
+    16 KiB of each stream; `tokens` what the ledger holds for this run.
+    """
+
+    exit: int | None
+    ended_ms: int
+    out_tail: str = ""
+    err_tail: str = ""
+    tokens: Tokens = NO_TOKENS
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The agent's terminal event said so, and so did its status."""
+
+    said: str = ""
+
+
+Verdict = Success | Failure
+
+
+class Agent(Protocol):
+    """An adapter for one agent program. Every method is pure: no clock, no files, no processes."""
+
+    name: str
+    program: str
+    """The executable's name on PATH."""
+    reports_usage: bool
+    """Whether usage can be known; False shows it as unknown, never as zero."""
+    can_resume: bool
+
+    def command(self, launch: Launch) -> Command:
+        """The argv, environment and input of one attempt."""
+        ...
+
+    def read(self, line: Line) -> tuple[Usage | Signal, ...]:
+        """What one line tells; an unreadable line tells nothing and never raises."""
+        ...
+
+    def sources(self, seat: Seat, cwd: Path, session: str, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Glob patterns (absolute) of the transcripts of `session`; `env` is the environment the agent runs in."""
+        ...
+
+    def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:
+        """What the end meant: typed event > typed status > exit code > anchored text rule > unknown."""
+        ...
+
+    def credentials(self, seat: Seat, env: Mapping[str, str]) -> tuple[Path, ...]:
+        """The files whose change may mean a new login."""
+        ...

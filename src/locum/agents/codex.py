@@ -1,0 +1,202 @@
+"""Codex: `codex exec --json`, its rollout file as the counting source and the only place its errors are typed."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from locum.agents import judge, lines
+from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Success, Verdict
+from locum.agents.rules import Rule, rules_for
+from locum.policy.failure import Failure, FailureKind
+from locum.policy.usage import Tokens, Usage
+
+_RECONNECTING = re.compile(
+    r"Reconnecting\.\.\. (?:\d+/\d+ \((?P<why>.*)\)|(?P<waiting>waiting for network.*))", re.DOTALL
+)
+_STATUS = re.compile(r"(?:unexpected status |exceeded retry limit, last status: )(?P<status>\d{3})\b")
+_TOOLS = frozenset({"command_execution", "mcp_tool_call", "web_search", "file_change", "collab_tool_call"})
+_WORK = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE})
+_TOLD_IN_ROLLOUT = (b'"token_usage_record"', b'"token_count"', b'"task_complete"')
+_WINDOWS = ((300, "five_hour"), (1_440, "daily"), (10_080, "seven_day"), (43_200, "monthly"))  # minutes
+_ERRORS = {
+    "bad_request": FailureKind.INVALID_REQUEST,
+    "context_window_exceeded": FailureKind.CONTEXT_OVERFLOW,
+    "internal_server_error": FailureKind.SERVER_ERROR,
+    "model_not_found": FailureKind.MODEL_UNAVAILABLE,
+    "server_overloaded": FailureKind.OVERLOADED,
+    "unauthorized": FailureKind.AUTH_ERROR,
+    "usage_limit_exceeded": FailureKind.USAGE_LIMIT,
+}
+_CONNECTION_ERRORS = frozenset({"http_connection_failed", "response_stream_connection_failed"})
+
+
+class Codex:
+    """OpenAI's Codex CLI."""
+
+    name = "codex"
+    program = "codex"
+    reports_usage = True
+    can_resume = True
+
+    def __init__(self, own_rules: Sequence[Rule] = ()) -> None:
+        """Judge by the shipped text rules, with the user's `own_rules` ahead of them."""
+        self._rules = rules_for(self.name, own_rules)
+
+    def command(self, launch: Launch) -> Command:
+        """`codex exec`, the prompt on its standard input.
+
+        Its retry knobs belong to a provider and cannot be set for the one it has built in, so they are left to
+        the tier's `args`. They may take minutes, or for ever without a network: whoever watches the run bounds that.
+        """
+        seat = launch.seat
+        argv = (
+            seat.program or self.program,
+            *("exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"),
+            *(("-m", seat.model) if seat.model else ()),
+            *seat.args,
+            *(("resume", launch.resume) if launch.resume else ()),
+            "-",
+        )
+        home = {"CODEX_HOME": str(seat.home)} if seat.home else {}
+        return Command(argv, {**home, **seat.env}, launch.prompt.encode("utf-8", "replace"))
+
+    def read(self, line: Line) -> tuple[Usage | Signal, ...]:
+        """What one line of its events or of its rollout tells."""
+        if line.source is Source.ERR:
+            return ()
+        if line.source is Source.TRANSCRIPT and not any(name in line.data for name in _TOLD_IN_ROLLOUT):
+            return ()
+        event = lines.parse(line.data)
+        if event is None:
+            return ()
+        if line.source is Source.TRANSCRIPT:
+            return tuple(_rollout(event, line))
+        return tuple(_event(event, line))
+
+    def sources(self, seat: Seat, cwd: Path, session: str, env: Mapping[str, str]) -> tuple[str, ...]:  # noqa: ARG002
+        """The thread's rollout, whatever day it began."""
+        if not lines.session(session):
+            return ()
+        return (f"{glob.escape(str(_folder(seat, env)))}/sessions/**/rollout-*-{session}.jsonl",)
+
+    def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:
+        """What the end meant. A turn that completed without a word or a tool call was stopped by a hook."""
+        told = judge.verdict(self.program, self._rules, end, signals)
+        if isinstance(told, Success) and not any(signal.mark in _WORK for signal in signals):
+            why = "the turn ended before the model was asked: a hook may have stopped it"
+            return Failure(FailureKind.NO_RESULT, why, "turn.completed:empty")
+        return told
+
+    def credentials(self, seat: Seat, env: Mapping[str, str]) -> tuple[Path, ...]:
+        """The file its login lies in."""
+        return (_folder(seat, env) / "auth.json",)
+
+
+def _folder(seat: Seat, env: Mapping[str, str]) -> Path:
+    named = seat.env.get("CODEX_HOME") or seat.home or env.get("CODEX_HOME")
+    return Path(named) if named else Path(seat.env.get("HOME") or env.get("HOME") or "/", ".codex")
+
+
+def _usage(used: Mapping[str, Any], thread: str, at_ms: int | None = None) -> Iterator[Usage]:
+    """The thread's sum so far. Codex counts cached tokens into its input; here the types are kept apart."""
+    cache_read, cache_write = (
+        lines.count(used.get("cached_input_tokens")),
+        lines.count(used.get("cache_write_input_tokens")),
+    )
+    tokens = Tokens(
+        input=max(0, lines.count(used.get("input_tokens")) - cache_read - cache_write),
+        output=lines.count(used.get("output_tokens")),
+        cache_read=cache_read,
+        cache_write=cache_write,
+    )
+    if thread and tokens:
+        yield Usage(f"thread:{thread}", tokens, session=thread, at_ms=at_ms)
+
+
+def _event(event: Mapping[str, Any], line: Line) -> Iterator[Usage | Signal]:
+    match event.get("type"):
+        case "thread.started":
+            session = lines.session(event.get("thread_id"))
+            if session:
+                yield Signal(Mark.SESSION, session)
+        case "item.started" | "item.completed":
+            yield from _item(lines.table(event.get("item")), done=event["type"] == "item.completed")
+        case "error":
+            yield _error(lines.text(event.get("message")))
+        case "turn.failed":
+            yield _error(lines.text(lines.table(event.get("error")).get("message")))
+        case "turn.completed":
+            yield from _usage(lines.table(event.get("usage")), lines.session(line.session))
+            yield Signal(Mark.DONE)
+
+
+def _item(item: Mapping[str, Any], *, done: bool) -> Iterator[Signal]:
+    """A step of the turn. An item of type "error" only warns."""
+    kind, said, name = item.get("type"), lines.text(item.get("text")), lines.key(item.get("id"))
+    if kind == "agent_message" and done and said:
+        yield Signal(Mark.SAID, said)
+    elif kind in _TOOLS and name:
+        yield Signal(Mark.TOOL_DONE if done else Mark.TOOL, name)
+
+
+def _error(message: str) -> Signal:
+    retry = _RECONNECTING.match(message)
+    if retry and retry["waiting"]:  # it says so for ever and never ends by itself
+        return Signal(Mark.RETRY, retry["waiting"], FailureKind.NETWORK, rule="error:waiting for network")
+    if retry:
+        return Signal(Mark.RETRY, retry["why"], status=_status(retry["why"]), rule="error:reconnecting")
+    return Signal(Mark.FAILED, message, status=_status(message), rule="turn.failed")
+
+
+def _status(message: str) -> int | None:
+    found = _STATUS.match(message)
+    return lines.status(int(found["status"])) if found else None
+
+
+def _rollout(row: Mapping[str, Any], line: Line) -> Iterator[Usage | Signal]:
+    payload, at_ms = lines.table(row.get("payload")), lines.moment_ms(row.get("timestamp"))
+    if row.get("type") == "token_usage_record":
+        thread = lines.session(payload.get("thread_id"))
+        yield from _usage(lines.table(payload.get("thread_token_usage")), thread, at_ms)
+        return
+    if row.get("type") != "event_msg":
+        return
+    ours = at_ms is None or at_ms >= line.run_started_ms
+    if payload.get("type") == "token_count":
+        total = lines.table(lines.table(payload.get("info")).get("total_token_usage"))
+        yield from _usage(total, lines.session(line.session), at_ms)
+        if ours:
+            yield from _limits(lines.table(payload.get("rate_limits")))
+    elif payload.get("type") == "task_complete" and ours:
+        yield from _typed_error(lines.table(payload.get("error")))
+
+
+def _limits(limits: Mapping[str, Any]) -> Iterator[Signal]:
+    for name in ("primary", "secondary"):
+        reading = lines.table(limits.get(name))
+        minutes, used = reading.get("window_minutes"), reading.get("used_percent")
+        if isinstance(minutes, int) and isinstance(used, int | float):
+            yield Signal(
+                Mark.LIMIT,
+                "rejected" if used >= 100 else "allowed",
+                reset_ms=lines.epoch_ms(reading.get("resets_at")),
+                window=next((window for near, window in _WINDOWS if abs(minutes - near) <= near // 100), None),
+                rule=f"rate_limits:{name}",
+            )
+
+
+def _typed_error(error: Mapping[str, Any]) -> Iterator[Signal]:
+    """The error a turn ended with: a name, or a name with the HTTP status that caused it."""
+    info, message = error.get("codex_error_info"), lines.text(error.get("message"))
+    if isinstance(info, dict) and info:
+        name, detail = next(iter(info.items()))
+        status = lines.status(lines.table(detail).get("http_status_code"))
+        unanswered = FailureKind.NETWORK if status is None and name in _CONNECTION_ERRORS else None
+        yield Signal(Mark.FAILED, message, unanswered, status, rule=f"codex_error_info:{lines.key(name)}")
+    elif error:
+        name = lines.key(info) or "none"
+        yield Signal(Mark.FAILED, message, _ERRORS.get(name), _status(message), rule=f"codex_error_info:{name}")

@@ -1,0 +1,29 @@
+"""The agents locum knows, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from locum.agents.base import Agent
+from locum.agents.claude_code import ClaudeCode
+from locum.agents.codex import Codex
+from locum.agents.command import ProgramAgent
+from locum.agents.rules import Rule
+from locum.errors import NotFoundError
+
+
+def agents(own_rules: Sequence[Rule] = ()) -> Mapping[str, Agent]:
+    """Every agent by its name, judging by the user's `own_rules` ahead of the shipped ones."""
+    known: tuple[Agent, ...] = (ClaudeCode(own_rules), Codex(own_rules), ProgramAgent(own_rules))
+    return {agent.name: agent for agent in known}
+
+
+AGENTS: Mapping[str, Agent] = agents()
+"""Every agent, judging by the shipped rules alone."""
+
+
+def agent(name: str) -> Agent:
+    """The agent called `name`. Raises NotFoundError, which names those there are."""
+    if name not in AGENTS:
+        raise NotFoundError(f"agent {name!r}", remedy=f"The agents are {', '.join(AGENTS)}")
+    return AGENTS[name]

@@ -1,0 +1,115 @@
+"""Text rules: sentences that tell a failure, kept as data and anchored at the start of a line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from locum.errors import ConfigError
+from locum.policy.failure import WINDOW_MS, FailureKind
+
+Where = Literal["message", "out", "err"]
+_PLACES: tuple[Where, ...] = ("message", "out", "err")
+_LIMITS = frozenset({FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT})
+_KEYS = frozenset({"id", "agent", "kind", "pattern", "where", "window", "model", "reset", "lost_session"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One sentence and what it means.
+
+    `pattern` is tried at the start of each line; a group named `model` names the one model limited. `where` says
+    what is searched: "message" (the text of a typed error), "out" and "err" (the tails of the streams, and only
+    when nothing typed told how the run ended). `reset`: the sentence tells when it is over.
+    """
+
+    id: str
+    kind: FailureKind
+    pattern: re.Pattern[str]
+    agent: str = "*"
+    where: tuple[Where, ...] = _PLACES
+    window: str | None = None
+    model: str | None = None
+    reset: bool = False
+    lost_session: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule that fits: the `line` it fitted and the `model` that line or the rule names."""
+
+    rule: Rule
+    line: str
+    model: str | None = None
+
+
+def parse_rules(tables: Iterable[Mapping[str, Any]], agent: str = "*") -> tuple[Rule, ...]:
+    """Rules from their tables; `agent` is whose they are unless a table says so. Raises ConfigError."""
+    return tuple(_rule(table, agent) for table in tables)
+
+
+@cache
+def shipped(agent: str) -> tuple[Rule, ...]:
+    """The rules that come with locum for `agent`; none for an agent without a file."""
+    source = files("locum.agents") / "signals" / f"{agent}.toml"
+    return parse_rules(tomllib.loads(source.read_text("utf-8"))["rule"], agent) if source.is_file() else ()
+
+
+def rules_for(agent: str, own: Sequence[Rule] = ()) -> tuple[Rule, ...]:
+    """The rules to judge `agent` by: the user's `own` first, so that they can correct the shipped ones."""
+    return tuple(rule for rule in own if rule.agent in ("*", agent)) + shipped(agent)
+
+
+def first_match(rules: Iterable[Rule], where: Where, text: str, *, veto_limits: bool = False) -> Match | None:
+    """The first rule that fits `text` of `where`. `veto_limits`: something typed said the server itself failed,
+    so a sentence about limits (which such servers also send) is not believed.
+    """
+    for rule in rules:
+        if where not in rule.where or (veto_limits and rule.kind in _LIMITS):
+            continue
+        found = rule.pattern.search(text)
+        if found:
+            named = found.groupdict().get("model")
+            return Match(rule, _line_at(text, found.start()), named.lower() if named else rule.model)
+    return None
+
+
+def _line_at(text: str, start: int) -> str:
+    end = text.find("\n", start)
+    return text[start : None if end < 0 else end].strip()
+
+
+def _rule(table: Mapping[str, Any], agent: str) -> Rule:
+    name = str(table.get("id") or "a rule without an id")
+    unknown = sorted(set(table) - _KEYS)
+    if unknown:
+        raise ConfigError(f"signal rule {name}: unknown key {unknown[0]}", remedy=f"Use {', '.join(sorted(_KEYS))}")
+    if not table.get("id") or not isinstance(table.get("pattern"), str) or not table["pattern"]:
+        raise ConfigError(f"signal rule {name}: it needs an id, a kind and a pattern")
+    if table.get("kind") not in list(FailureKind):
+        raise ConfigError(f"signal rule {name}: unknown kind {table.get('kind')!r}", remedy="Use a failure kind")
+    where = tuple(table.get("where", _PLACES))
+    if not where or not set(where) <= set(_PLACES):
+        raise ConfigError(f"signal rule {name}: where must be some of {', '.join(_PLACES)}")
+    if table.get("window") not in (None, *WINDOW_MS):
+        raise ConfigError(f"signal rule {name}: unknown window", remedy=f"Use {', '.join(WINDOW_MS)}")
+    try:
+        pattern = re.compile(f"^(?:{table['pattern']})", re.MULTILINE)
+    except re.error as error:
+        raise ConfigError(f"signal rule {name}: the pattern is not a regular expression: {error}") from error
+    return Rule(
+        id=name,
+        kind=FailureKind(table["kind"]),
+        pattern=pattern,
+        agent=str(table.get("agent", agent)),
+        where=where,
+        window=table.get("window"),
+        model=table.get("model"),
+        reset=bool(table.get("reset", False)),
+        lost_session=bool(table.get("lost_session", False)),
+    )

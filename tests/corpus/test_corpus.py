@@ -1,0 +1,69 @@
+"""Every recorded run of every agent ends in the verdict and the tokens a person read from it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from locum.agents.base import Mark, Source, Success
+from locum.policy.failure import Failure
+from locum.policy.usage import Tokens
+from tests.corpus.replay import Case, cases
+
+every_case = pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+
+
+def test_nothing_recorded_is_left_out() -> None:
+    """Every folder of the corpus has an expectation, and there are as many as were recorded."""
+    folders = {path.parent for path in Path(__file__).parent.glob("*/*/meta.json")}
+    assert folders == {case.folder for case in cases()}
+    assert len(folders) >= 96
+
+
+@every_case
+def test_a_recorded_run_is_judged_as_a_person_would(case: Case, tmp_path: Path) -> None:
+    """Kind, deciding rule, window, reset and lost session are what the recording shows."""
+    told = case.verdict(case.replay(tmp_path))
+    expected = case.expected
+    if expected["kind"] is None:
+        assert isinstance(told, Success)
+        return
+    assert isinstance(told, Failure)
+    assert (told.kind, told.rule) == (expected["kind"], expected["rule"])
+    assert (told.window, told.lost_session) == (expected["window"], expected["lost_session"])
+    reset_ms = expected["reset"] and round(datetime.fromisoformat(expected["reset"]).timestamp() * 1000)
+    assert told.reset_ms == reset_ms
+    assert told.evidence
+
+
+@every_case
+def test_a_recorded_run_is_counted_to_the_token(case: Case, tmp_path: Path) -> None:
+    """The tokens and the session are exactly those the provider issued for the run."""
+    read = case.replay(tmp_path)
+    assert read.spent == Tokens(**case.expected["usage"])
+    assert (read.session or None) == case.expected["session"]
+
+
+@every_case
+def test_a_run_that_was_stopped_tells_nothing_false(case: Case, tmp_path: Path) -> None:
+    """A run the recorder had to stop never looks like a success, and claims no reset nobody told."""
+    if case.expected["stopped"] is None:
+        return
+    read = case.replay(tmp_path)
+    told = case.verdict(read)
+    assert isinstance(told, Failure)
+    assert told.reset_ms is None
+    assert not any(signal.mark in (Mark.DONE, Mark.FAILED) for signal in read.signals)
+
+
+@every_case
+def test_reading_again_counts_nothing_twice(case: Case, tmp_path: Path) -> None:
+    """A second reading of the same bytes, as after a restart, adds no key and no token."""
+    read = case.replay(tmp_path)
+    once = dict(read.by_key)
+    for source, name in ((Source.OUT, "stdout"), (Source.ERR, "stderr")):
+        for line in case.lines(source, name, read.session):
+            read.feed(case.agent, line)
+    assert read.by_key == once
