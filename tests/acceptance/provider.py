@@ -1,0 +1,291 @@
+"""A mock LLM provider in a thread: Anthropic Messages and OpenAI Responses, scripted per API key, exact in its counts."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from locum.policy.usage import Tokens
+from tests.acceptance import provider_anthropic, provider_openai
+from tests.acceptance.provider_server import Exchange, Server
+from tests.acceptance.provider_steps import STREAM_ONLY, Dialect, Issued, Reply, Request, Step
+
+DEFAULT = "*"
+MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-5")
+SLOW_PIECES = 10
+HANG_UP_POLL_S = 0.05  # a client that hangs up wakes nobody by itself
+DIALECTS: dict[str, Dialect] = {dialect.PATH: dialect for dialect in (provider_anthropic, provider_openai)}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One answer under way."""
+
+    exchange: Exchange
+    dialect: Dialect
+    step: Step
+    behaviour: str
+    reply: Reply
+
+    @property
+    def entry(self) -> Issued:
+        """What the ledger says of it."""
+        return Issued(self.exchange.key, self.reply.id, self.reply.model, self.reply.tokens)
+
+
+class Provider:
+    """A provider on loopback; use it as a context manager, or call `close()`.
+
+    Each answer has an identity of its own and counts drawn from `seed`, so that counting one twice, or counting it
+    for another key, cannot go unseen.
+    """
+
+    def __init__(self, seed: int = 1) -> None:
+        self._random = random.Random(seed)
+        self._state = threading.Condition()
+        self._scripts: dict[str, list[Step]] = {}
+        self._taken: Counter[str] = Counter()
+        self._issued: list[Issued] = []
+        self._partial: list[Issued] = []
+        self._requests: list[Request] = []
+        self._busy = 0
+        self._hanging = 0
+        self._releases = 0
+        self._closed = False
+        self._server = Server(self._respond)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="provider")
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """The base address, without `/v1`."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def issued(self) -> list[Issued]:
+        """Every answer that went out whole, in order."""
+        with self._state:
+            return list(self._issued)
+
+    @property
+    def partial(self) -> list[Issued]:
+        """Every answer that began and did not end, with the counts it would have had."""
+        with self._state:
+            return list(self._partial)
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request that asked for an answer, in order (probes and lists are not in it)."""
+        with self._state:
+            return list(self._requests)
+
+    @property
+    def busy(self) -> int:
+        """How many requests are being answered right now, hung ones too."""
+        with self._state:
+            return self._busy
+
+    @property
+    def hanging(self) -> int:
+        """How many requests are held by `hang` or `hang_stream` right now."""
+        with self._state:
+            return self._hanging
+
+    def total(self, key: str | None = None) -> Tokens:
+        """The sum of what went out whole, for one key or for all."""
+        return sum((entry.tokens for entry in self.issued if key in (None, entry.key)), Tokens())
+
+    def script(self, key: str, steps: Sequence[Step]) -> None:
+        """Answer the requests of `key` (DEFAULT: of any key without a script) by `steps`; the last one repeats."""
+        assert steps, "a script has at least one step"
+        with self._state:
+            self._scripts[key] = list(steps)
+            self._taken[key] = 0
+
+    def wait_for(self, condition: Callable[[Provider], bool], timeout_s: float = 10) -> bool:
+        """Wait until `condition` holds; it is looked at whenever something happens here. False: time ran out."""
+        with self._state:
+            return self._state.wait_for(lambda: condition(self), timeout_s)
+
+    def release(self) -> None:
+        """Let everything that hangs now go on to its answer."""
+        with self._state:
+            self._releases += 1
+            self._state.notify_all()
+
+    def close(self) -> None:
+        """Drop every connection and end every thread; calling it again does nothing."""
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+            self._state.notify_all()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.disconnect_all()
+        self._server.server_close()
+
+    def _respond(self, exchange: Exchange) -> None:
+        path = exchange.path.partition("?")[0].rstrip("/")
+        if exchange.command == "HEAD" or path == "":
+            exchange.send_json(200, {})
+        elif path == "/v1/models":
+            exchange.send_json(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in MODELS]})
+        elif path == f"{provider_anthropic.PATH}/count_tokens":
+            exchange.send_json(200, {"input_tokens": 1000})
+        elif path in DIALECTS:
+            with self._working():
+                self._answer(exchange, DIALECTS[path])
+        else:
+            exchange.send_json(404, {"error": {"type": "not_found_error", "message": f"no such path: {path}"}})
+
+    def _answer(self, exchange: Exchange, dialect: Dialect) -> None:
+        step, behaviour, request_id = self._take(exchange)
+        model = str(exchange.body.get("model", ""))
+        now_s = int(time.time())
+        if behaviour in dialect.ERRORS:
+            refusal = dialect.refusal(step, behaviour, model, request_id, now_s)
+            exchange.send_json(refusal.status, refusal.body, refusal.headers)
+        elif behaviour == "bad_json":
+            exchange.send_bytes(200, b"<html>it works</html>", "text/html")
+        else:
+            if behaviour == "hang":
+                self._hang(exchange)
+            turn = Turn(exchange, dialect, step, behaviour, self._reply(exchange, dialect, step, behaviour))
+            headers = {"request-id": request_id, **dialect.quota_headers(step, now_s)}
+            with self._state:
+                self._partial.append(turn.entry)
+            if exchange.body.get("stream"):
+                self._stream(turn, headers)
+            else:
+                self._send(turn, headers)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._state:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._busy -= 1
+                self._state.notify_all()
+
+    def _take(self, exchange: Exchange) -> tuple[Step, str, str]:
+        """The step for this request, what it means now, and the request's id; the request is logged from here on."""
+        with self._state:
+            script = exchange.key if exchange.key in self._scripts else DEFAULT
+            steps = self._scripts.get(script, [Step()])
+            taken = self._taken[script]
+            self._taken[script] += 1
+            step = steps[min(taken, len(steps) - 1)]
+            behaviour: str = step.behaviour if exchange.key else "auth"
+            if behaviour == "flaky":
+                behaviour = "ok" if taken % 2 else "e500"
+            if behaviour in STREAM_ONLY and not exchange.body.get("stream"):
+                behaviour = "ok"
+            at_ms = time.time_ns() // 1_000_000
+            self._requests.append(Request(exchange.path, exchange.key, exchange.body, at_ms, behaviour))
+            self._state.notify_all()
+            return step, behaviour, f"req_{len(self._requests):08d}"
+
+    def _reply(self, exchange: Exchange, dialect: Dialect, step: Step, behaviour: str) -> Reply:
+        with self._state:
+            identity = f"{dialect.PREFIX}{self._random.getrandbits(96):024x}"
+            # Every draw is made whether it is used or not, so that fixing one count does not move the others.
+            drawn = Tokens(*(self._random.randint(1, most) for most in (4000, 900, 9000, 2500)))
+        model = str(exchange.body.get("model", ""))
+        tokens = step.tokens or drawn
+        if behaviour == "tool" and not dialect.has_tool_result(exchange.body):
+            return Reply(identity, model, tokens, ("running a tool",), *dialect.shell_call(exchange.body, step.command))
+        pieces = tuple(f"{step.text} " for _ in range(SLOW_PIECES)) if behaviour == "slow" else (step.text,)
+        return Reply(identity, model, tokens, pieces)
+
+    def _send(self, turn: Turn, headers: dict[str, str]) -> None:
+        """The answer as one JSON body."""
+        if turn.behaviour == "slow":
+            self._pause(turn.step.seconds)
+        with self._completing(turn):
+            turn.exchange.send_json(200, turn.dialect.message(turn.reply), headers)
+
+    def _stream(self, turn: Turn, headers: dict[str, str]) -> None:
+        """The answer as events; troubles come after the first piece of content and before the counts."""
+        exchange, dialect = turn.exchange, turn.dialect
+        events = dialect.events(turn.reply)
+        begun = next(n for n, (name, _) in enumerate(events, 1) if name.endswith("delta"))
+        exchange.start_events(headers)
+        exchange.send_events(events[:begun])
+        if turn.behaviour == "cut_stream":
+            exchange.abort()
+            return
+        if turn.behaviour == "error_stream":
+            exchange.send_events([dialect.error_event(turn.reply.id)])
+            exchange.end_events()
+            return
+        if turn.behaviour == "hang_stream":
+            self._hang(exchange)
+        for event in events[begun : -dialect.CLOSING_EVENTS]:
+            if turn.behaviour == "slow" and event[0].endswith("delta"):
+                self._pause(turn.step.seconds / (SLOW_PIECES - 1))
+            exchange.send_events([event])
+        with self._completing(turn):
+            exchange.send_events(events[-dialect.CLOSING_EVENTS :])
+            exchange.end_events()
+
+    @contextmanager
+    def _completing(self, turn: Turn) -> Iterator[None]:
+        """Enter the counts before they are on the wire: who has read them finds them in the ledger."""
+        entry = turn.entry
+        self._move(entry, self._partial, self._issued)
+        try:
+            yield
+        except OSError:
+            self._move(entry, self._issued, self._partial)
+            raise
+
+    def _move(self, entry: Issued, here: list[Issued], there: list[Issued]) -> None:
+        with self._state:
+            here.remove(entry)
+            there.append(entry)
+            self._state.notify_all()
+
+    def _hang(self, exchange: Exchange) -> None:
+        """Wait for a release; the close, or a client that hangs up, ends the exchange instead."""
+        with self._state:
+            seen = self._releases
+            self._hanging += 1
+            self._state.notify_all()
+            try:
+                while self._releases == seen:
+                    if self._closed or exchange.is_abandoned():
+                        raise ConnectionAbortedError
+                    self._state.wait(HANG_UP_POLL_S)
+            finally:
+                self._hanging -= 1
+                self._state.notify_all()
+
+    def _pause(self, seconds: float) -> None:
+        with self._state:
+            if self._state.wait_for(lambda: self._closed, seconds):
+                raise ConnectionAbortedError
+
+
+@contextmanager
+def refusing_url() -> Iterator[str]:
+    """An address that refuses every connection for as long as the context lasts."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # bound, so nobody else gets the port; never listening, so it refuses
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"

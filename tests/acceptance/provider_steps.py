@@ -1,0 +1,127 @@
+"""What the mock provider can be told to do, and what it remembers having done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+from locum.policy.usage import Tokens
+
+Behaviour = Literal[
+    "ok",  # the answer
+    "tool",  # a shell call first, and the answer once its result is in the request
+    "auth",  # 401
+    "forbidden",  # 403
+    "credit",  # no money left
+    "throttle",  # 429 with retry-after
+    "usage_limit",  # 429: the subscription's window is spent, with its reset
+    "overloaded",  # 529 or 503
+    "e500",
+    "e503",
+    "too_long",  # the context window is exceeded
+    "not_found",  # no such model
+    "flaky",  # 500 and the answer in turns
+    "bad_json",  # 200 with a body that is neither JSON nor SSE
+    "error_stream",  # 200, first events, then the provider's own error event
+    "cut_stream",  # 200, first events, then the connection is gone
+    "hang",  # nothing, not even headers, until released
+    "hang_stream",  # headers and first events, then nothing until released
+    "slow",  # the answer, spread over `seconds`
+]
+BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
+STREAM_ONLY = frozenset({"error_stream", "cut_stream", "hang_stream"})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How one request is answered.
+
+    A stream's troubles need a stream: where the request asks for one JSON body instead, it gets the answer.
+    `seconds` is the retry-after of `throttle` (whole seconds) and the length of `slow`; `reset_in_s` says when the
+    spent window of `usage_limit` resets, `window` which one it is; `tokens` fixes the counts that are otherwise drawn
+    from the seed; `used_percent` adds the vendor's quota headers to an answer (0..100).
+    """
+
+    behaviour: Behaviour = "ok"
+    seconds: float = 1
+    reset_in_s: int = 3600
+    window: Literal["five_hour", "seven_day"] = "five_hour"
+    text: str = "done"
+    command: str = "echo hi-from-tool"
+    tokens: Tokens | None = None
+    used_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Tokens of one answer: who asked, which message carried them, for which model."""
+
+    key: str
+    id: str
+    model: str
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came in; `at_ms` is epoch milliseconds, `answered` the behaviour it met."""
+
+    path: str
+    key: str
+    body: Mapping[str, Any]
+    at_ms: int
+    answered: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer without tokens: an HTTP status, headers and a JSON body."""
+
+    status: int
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an answer is made of: its identity, the counts, and either text pieces or a shell call before them."""
+
+    id: str
+    model: str
+    tokens: Tokens
+    pieces: tuple[str, ...]
+    tool: str | None = None
+    arguments: str = ""
+
+
+Event = tuple[str, Mapping[str, Any]]
+
+
+class Dialect(Protocol):
+    """One wire protocol. Everything behaves alike in all of them; they differ in names, bodies and order."""
+
+    PREFIX: str  # of a message's identity
+    ERRORS: Mapping[str, tuple[Any, ...]]
+    CLOSING_EVENTS: int  # how many events at the end make a stream whole
+
+    def refusal(self, step: Step, behaviour: str, model: str, request_id: str, now_s: int) -> Refusal:
+        """The error answer of `behaviour`, one of ERRORS."""
+
+    def quota_headers(self, step: Step, now_s: int) -> dict[str, str]:
+        """The headers of an answer that tells how much of a subscription's window is used."""
+
+    def error_event(self, request_id: str) -> Event:
+        """The event by which a stream that began well ends badly."""
+
+    def has_tool_result(self, body: Mapping[str, Any]) -> bool:
+        """Whether the request brings the result of a tool call."""
+
+    def shell_call(self, body: Mapping[str, Any], command: str) -> tuple[str, str]:
+        """Tool name and JSON arguments that make the agent run `command`."""
+
+    def message(self, reply: Reply) -> dict[str, Any]:
+        """The whole answer as one JSON body."""
+
+    def events(self, reply: Reply) -> Sequence[Event]:
+        """The answer as stream events."""
