@@ -93,7 +93,7 @@ class Runner:
         watched = self.watched
         self._session = watched.run.session or ""
         for path, source in ((watched.spool.out, Source.OUT), (watched.spool.err, Source.ERR)):
-            self._tails[path] = Tail(path, source, watched.run.id)
+            self._tails[path] = Tail(path, source, watched.run.id, run_started_ms=watched.run.started_ms)
 
     async def _follow(self, process: Process) -> Failure | None:
         """Read until the process is gone; a failure if it had to be stopped for a reason of ours."""
@@ -184,7 +184,9 @@ class Runner:
         watched = self.watched
         patterns = watched.agent.sources(watched.seat, Path(watched.run.cwd), self._session, watched.environ)
         for path in expand(patterns):
-            self._tails.setdefault(path, Tail(path, Source.TRANSCRIPT, watched.run.id, self._session))
+            self._tails.setdefault(
+                path, Tail(path, Source.TRANSCRIPT, watched.run.id, self._session, watched.run.started_ms)
+            )
 
     async def _record(self, usages: list[Usage]) -> None:
         if not usages:

@@ -124,6 +124,7 @@ class Tail:
     source: Source
     run: str
     session: str = ""
+    run_started_ms: int = 0
     _offset: int = 0
     _inode: int = 0
     _held: bytearray = field(default_factory=bytearray)
@@ -182,7 +183,7 @@ class Tail:
             self._skipping = True
 
     def _line(self, data: bytes, offset: int, *, cut: bool = False) -> Line:
-        return Line(self.source, data.removesuffix(b"\r"), offset, self.run, cut, self.session)
+        return Line(self.source, data.removesuffix(b"\r"), offset, self.run, cut, self.session, self.run_started_ms)
 
 
 def expand(patterns: tuple[str, ...]) -> list[Path]:

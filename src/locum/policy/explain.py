@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 from locum.policy.board import Board, ChainState, Hold
 from locum.policy.budget import Reading, percent
-from locum.policy.chain import free_at_ms, holds_on, on_probation, pick, state_of
+from locum.policy.chain import free_at_ms, holds_on, on_probation, pick
 from locum.policy.failure import ANSWERS, FailureKind
 from locum.policy.plan import Brake, Chain, Plan, Target, Tier
 from locum.policy.window import describe
@@ -57,7 +57,9 @@ def _where(board: Board, chain: Chain, state: ChainState, now_ms: int, busy: Col
     if place == 0:
         why = "it is the first choice and nothing holds it" if len(chain.tiers) > 1 else "it is the only tier"
     else:
-        passed = [f"{tier.name} is {state_of(board, chain, tier, now_ms, busy)}" for tier in chain.tiers[:place]]
+        held = [bool(holds_on(board, chain, tier, now_ms)) for tier in chain.tiers[:place]]
+        states = ("held" if each else "on probation and at work" for each in held)
+        passed = [f"{tier.name} is {state}" for tier, state in zip(chain.tiers, states, strict=False)]
         why = _listed(passed)
     of = f" (tier {place + 1} of {len(chain.tiers)})" if len(chain.tiers) > 1 else ""
     return (f"Chain {chain.name} runs on {active.name}{of}: {why}.", *lines)

@@ -97,6 +97,9 @@ WINDOW_MS = {"five_hour": 5 * HOUR, "daily": DAY, "seven_day": 7 * DAY, "monthly
 CLAMP_MS = {"five_hour": 6 * HOUR, "daily": DAY + HOUR, "seven_day": 8 * DAY, "monthly": 32 * DAY}
 LONGEST_UNNAMED_MS = 8 * DAY
 LONGEST_THROTTLE_MS = 6 * HOUR
+# A reset told to the minute may have passed by seconds when it is read: that is now, not never.
+JUST_PASSED_MS = 2 * MINUTE
+SHORTEST_MS = 5 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,8 @@ def hold_until_ms(failure: Failure, strikes: int, now_ms: int, jitter_ms: int = 
         WINDOW_MS.get(failure.window or "", answer.cap_ms) if failure.kind is FailureKind.USAGE_LIMIT else answer.cap_ms
     )
     doubled = now_ms + backoff_ms(answer.base_ms, cap_ms, strikes)
-    if failure.reset_ms is None or failure.reset_ms <= now_ms:
+    if failure.reset_ms is None or failure.reset_ms < now_ms - JUST_PASSED_MS:
         return doubled
     unnamed_ms = LONGEST_UNNAMED_MS if failure.kind is FailureKind.USAGE_LIMIT else LONGEST_THROTTLE_MS
     longest = CLAMP_MS.get(failure.window or "", unnamed_ms)
-    return min(failure.reset_ms + jitter_ms, now_ms + longest)
+    return min(max(failure.reset_ms, now_ms + SHORTEST_MS) + jitter_ms, now_ms + longest)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import anyio
@@ -17,8 +18,9 @@ from locum.engine.spool import Spool
 pytestmark = pytest.mark.anyio
 
 
-def spawn(tmp_path: Path, script: str, run: str = "r-test") -> Spawn:
-    """A run that executes `script` with sh."""
+def spawn(tmp_path: Path, script: str) -> Spawn:
+    """A run that executes `script` with sh; its id is unique, as the mark of its processes must be."""
+    run = f"r-{uuid.uuid4().hex[:12]}"
     spool = Spool(tmp_path / run)
     spool.create("the prompt")
     spool.stdin.write_text("the prompt")
@@ -66,51 +68,54 @@ async def test_stop_ends_the_whole_group_and_what_left_it(tmp_path: Path) -> Non
     """After a stop nothing of the run is alive: not the stubborn one, not the one that made itself a daemon."""
     escape = "import os,time; os.setsid(); time.sleep(60)"
     script = f"trap '' TERM; {sys.executable} -c '{escape}' & sleep 60 & sleep 60"
-    process = SystemProcesses().start(spawn(tmp_path, script, "r-stubborn"))
+    what = spawn(tmp_path, script)
+    process = SystemProcesses().start(what)
     with anyio.fail_after(10):
-        while len(marked("r-stubborn")) < 4:  # noqa: ASYNC110 - other processes have no event
+        while len(marked(what.run)) < 4:  # noqa: ASYNC110 - other processes have no event
             await anyio.sleep(0.02)
     with anyio.fail_after(20):
         await process.stop(grace=0.2)
-    assert [pid for pid in marked("r-stubborn") if pid != process.pid] == []
+    assert [pid for pid in marked(what.run) if pid != process.pid] == []
 
 
 async def test_a_term_to_the_group_still_leaves_an_exit_code(tmp_path: Path) -> None:
     """The wrapper outlives a TERM long enough to write how the agent took it."""
-    process = SystemProcesses().start(spawn(tmp_path, "exec sleep 60", "r-term"))
+    what = spawn(tmp_path, "echo ready; exec sleep 60")
+    process = SystemProcesses().start(what)
     with anyio.fail_after(10):
-        while len(marked("r-term")) < 2:  # noqa: ASYNC110 - other processes have no event
+        while not Spool(what.folder).size():  # noqa: ASYNC110 - other processes have no event
             await anyio.sleep(0.02)
         await process.stop(grace=5)
-    assert (Spool(tmp_path / "r-term").exit() or (None,))[0] == 128 + signal.SIGTERM
+    assert (Spool(what.folder).exit() or (None,))[0] == 128 + signal.SIGTERM
 
 
 async def test_the_agent_does_not_inherit_the_lock(tmp_path: Path) -> None:
     """A child that outlives its run does not make the run look alive."""
     processes = SystemProcesses()
-    what = spawn(tmp_path, "setsid sleep 30 >/dev/null 2>&1 & exit 0", "r-orphan")
+    what = spawn(tmp_path, "setsid sleep 30 >/dev/null 2>&1 & exit 0")
     spool = await finish(processes, what)
     assert await processes.find(what.run, what.folder) is None
     assert spool.was_started()
-    await processes.sweep("r-orphan")
-    assert marked("r-orphan") == []
+    await processes.sweep(what.run)
+    assert marked(what.run) == []
 
 
 async def test_a_run_survives_its_daemon(tmp_path: Path) -> None:
     """After kill -9 of the parent the run is alive, adoptable, and its end readable."""
-    spool = Spool(tmp_path / "r-left")
+    run = f"r-{uuid.uuid4().hex[:12]}"
+    spool = Spool(tmp_path / run)
     spool.create("x")
     spool.stdin.write_text("x")
     code = (
         "import sys; from pathlib import Path; from locum.engine.process import *\n"
-        "f=Path(sys.argv[1]); SystemProcesses().start(Spawn('r-left',['sh','-c','sleep 1; echo survived; exit 3'],"
+        "f=Path(sys.argv[1]); SystemProcesses().start(Spawn(f.name,['sh','-c','sleep 1; echo survived; exit 3'],"
         "{'PATH':'/usr/bin:/bin'},f,f)); import os; os.kill(os.getpid(), 9)"
     )
     done = await anyio.to_thread.run_sync(
         lambda: subprocess.run([sys.executable, "-c", code, str(spool.folder)], check=False, timeout=30)
     )
     assert done.returncode == -signal.SIGKILL
-    process = await SystemProcesses().find("r-left", spool.folder)
+    process = await SystemProcesses().find(run, spool.folder)
     assert process is not None
     with anyio.fail_after(20):
         await process.wait()

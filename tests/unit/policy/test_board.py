@@ -8,13 +8,13 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.unit.policy.reference import Model, seen
 
 from locum.policy.board import NEW_CHAIN, Board, Event, EventKind, Hold, apply, fold
 from locum.policy.chain import bump, is_exhausted, pick, release, settle, succeeded
 from locum.policy.failure import HOUR, MINUTE, SECOND, Failure, FailureKind
 from locum.policy.plan import Brake, Budget, Chain, Plan, Tier, tier_target
 from locum.policy.window import Lifetime
+from tests.unit.policy.reference import Model, seen
 
 NOW = 1_800_000_000_000
 TASKS = st.sampled_from(["one", "two", "three"])

@@ -6,8 +6,6 @@ from copy import deepcopy
 from itertools import product
 
 import pytest
-from tests.unit.policy.reference import Model, seen
-from tests.unit.policy.worlds import ALL, FAILURES, NOW, K, states, world
 
 from locum.policy.board import Board, Event, EventKind, fold
 from locum.policy.chain import (
@@ -27,6 +25,8 @@ from locum.policy.plan import (
     Tier,
     chain_target,
 )
+from tests.unit.policy.reference import Model, seen
+from tests.unit.policy.worlds import ALL, FAILURES, NOW, K, states, world
 
 
 def modelled(plan: Plan, board: Board) -> Model:

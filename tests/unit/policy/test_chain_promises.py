@@ -7,8 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.policy.reference import seen
-from tests.unit.policy.worlds import ALL, FAILURES, NOW, SPARE, K, budget_of, states, world
 
 from locum.policy.board import Board, Event, EventKind, fold
 from locum.policy.chain import (
@@ -36,6 +34,8 @@ from locum.policy.plan import (
     account_target,
     tier_target,
 )
+from tests.unit.policy.reference import seen
+from tests.unit.policy.worlds import ALL, FAILURES, NOW, SPARE, K, budget_of, states, world
 
 
 def after_failures(board: Board, plan: Plan, *told: tuple[str, Tier, FailureKind, str]) -> tuple[Board, list[Event]]:

@@ -11,6 +11,8 @@ from locum.policy.failure import (
     ANSWERS,
     CLAMP_MS,
     DEFAULT_TRIGGERS,
+    JUST_PASSED_MS,
+    SHORTEST_MS,
     WINDOW_MS,
     Breadth,
     Failure,
@@ -111,7 +113,7 @@ def test_a_window_lengthens_no_other_kind(kind: FailureKind) -> None:
 @pytest.mark.parametrize(("window", "longest"), [("five_hour", 6 * HOUR), ("seven_day", 8 * DAY), (None, 8 * DAY)])
 def test_a_reset_is_believed_as_far_as_its_window_reaches(window: str | None, longest: int) -> None:
     """A told reset is obeyed to the millisecond up to the clamp, and an absurd one is cut there."""
-    for wait_ms in (1, MINUTE, longest - 1, longest):
+    for wait_ms in (SHORTEST_MS, MINUTE, longest - 1, longest):
         failure = Failure(FailureKind.USAGE_LIMIT, reset_ms=NOW + wait_ms, window=window)
         assert hold_until_ms(failure, 7, NOW) == NOW + wait_ms
     for wait_ms in (longest + 1, 400 * DAY):
@@ -126,7 +128,14 @@ def test_every_clamp_is_a_little_more_than_its_window() -> None:
         assert length_ms < CLAMP_MS[window] <= length_ms + DAY
 
 
-@pytest.mark.parametrize("stale", [NOW, NOW - 1, NOW - 30 * DAY, 0, -1])
+@pytest.mark.parametrize("told", [NOW + 1, NOW, NOW - 1, NOW - JUST_PASSED_MS])
+def test_a_reset_that_has_just_passed_is_now(told: int) -> None:
+    """A reset told to the minute, read seconds late, ends the hold shortly instead of starting a long back-off."""
+    failure = Failure(FailureKind.USAGE_LIMIT, reset_ms=told, window="five_hour")
+    assert hold_until_ms(failure, 3, NOW) == NOW + SHORTEST_MS
+
+
+@pytest.mark.parametrize("stale", [NOW - JUST_PASSED_MS - 1, NOW - 30 * DAY, 0, -1])
 def test_a_stale_reset_is_as_none(stale: int) -> None:
     """A reset that is over already neither ends the hold at once nor sets it back: doubling takes its place."""
     for strikes in (1, 3):
