@@ -88,8 +88,8 @@ def test_retries_in_place_are_the_last_ones_in_a_row_on_that_tier() -> None:
     assert retries_in_place([again, again], "three") == 0
     assert retries_in_place([again, moved, again], "one") == 1
     assert retries_in_place([again, run(tier=OTHER, next=Next.RETRY), again], "one") == 1
-    between = [run(RunState.STOPPED), run(RunState.LOST), run(next=Next.RETRY, lost_session=True)]
-    assert retries_in_place([again, *between, again], "one") == 2
+    for between in (run(RunState.STOPPED), run(RunState.LOST), run(next=Next.RETRY, lost_session=True)):
+        assert retries_in_place([again, between, again], "one") == 2
     assert retries_in_place([again, moved], "one") == 0
 
 
