@@ -178,7 +178,7 @@ def _held(board: Board, event: Event) -> Board:
     return replace(
         board,
         holds={**board.holds, hold.key: hold},
-        strikes={**board.strikes, hold.key: hold.strikes},
+        strikes={**board.strikes, hold.key: hold.strikes} if event.failure else board.strikes,
     )
 
 

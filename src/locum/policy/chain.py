@@ -26,6 +26,10 @@ JITTER_MS = 30_000
 """The longest random delay after a vendor's reset, so that not everybody comes back in the same second."""
 
 
+CLOCK_STEP_MS = 60_000
+"""How far in the future a hold may begin before the clock that placed it is no longer believed."""
+
+
 class TierState(StrEnum):
     """How a tier stands in its chain."""
 
@@ -147,8 +151,23 @@ def bump(
 
 
 def settle(board: Board, plan: Plan, now_ms: int) -> tuple[Event, ...]:
-    """What the clock, a new login or a changed tier has ended since: `returned` and `released` events."""
-    events: list[Event] = []
+    """What the clock, a new login or a changed tier has ended since: `returned` and `released` events.
+
+    A hold from the future was placed by a clock that was wrong: it keeps its length, counted from now.
+    """
+    early = [hold for hold in board.holds.values() if hold.since_ms > now_ms + CLOCK_STEP_MS]
+    events = [
+        Event(
+            EventKind.EXTENDED,
+            hold.chain,
+            now_ms,
+            hold.tier,
+            reason="the clock was set back",
+            hold=_moved(hold, now_ms),
+        )
+        for hold in early
+    ]
+    board = fold(board, events)
     for hold in sorted(board.holds.values(), key=_ends):
         tier = plan.tiers.get(hold.tier)
         if not hold.active(now_ms):
@@ -201,6 +220,11 @@ def succeeded(chain: Chain, tier: Tier, task: str, now_ms: int) -> Event:
 def extended(hold: Hold, chain: Chain, now_ms: int, reason: str) -> Event:
     """A hold whose end was computed anew; `hold` is the new one."""
     return Event(EventKind.EXTENDED, chain.name, now_ms, hold.tier, reason=reason, hold=hold)
+
+
+def _moved(hold: Hold, now_ms: int) -> Hold:
+    until_ms = None if hold.until_ms is None else hold.until_ms - hold.since_ms + now_ms
+    return replace(hold, since_ms=now_ms, until_ms=until_ms)
 
 
 def _ends(hold: Hold) -> tuple[bool, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from locum.policy.board import Board
+from locum.policy.chain import CLOCK_STEP_MS
 from locum.policy.failure import ALWAYS_ACT, ANSWERS, Breadth, Failure, FailureKind, hold_until_ms
 from locum.policy.plan import Brake, Budget, Chain, Plan, Tier
 
@@ -104,7 +105,9 @@ class Model:
         old = self.holds.get(key)
         alive = old is not None and now < end_of(old)
         strikes = max(1, self.strikes.get(key, 0) + (0 if alive else 1))
-        new = {"until": hold_until_ms(failure, strikes, now), "tier": tier.name, "guard": tier.guard}
+        new = {"until": hold_until_ms(failure, strikes, now), "tier": tier.name, "guard": tier.guard, "since": now}
+        if alive:
+            new["since"] = old["since"]
         new["guard"] = next(
             (t.guard for c in self.plan.chains.values() for t in c.tiers if t.name == tier.name), tier.guard
         )
@@ -139,6 +142,10 @@ class Model:
     def settle(self, now: int) -> None:
         """What time has ended, and what a new login or configuration has."""
         tiers = {tier.name: tier for chain in self.plan.chains.values() for tier in chain.tiers}
+        for hold in self.holds.values():
+            if hold["since"] > now + CLOCK_STEP_MS:
+                hold["until"] = None if hold["until"] is None else now + hold["until"] - hold["since"]
+                hold["since"] = now
         over = [key for key, hold in self.holds.items() if end_of(hold) <= now]
         for key, hold in self.holds.items():
             guarded = ANSWERS[key[1]].guarded and hold["tier"] in tiers
@@ -160,7 +167,7 @@ class Model:
 
     def as_seen(self) -> dict:
         """Everything a board can be asked, as plain values."""
-        holds = {key: (hold["until"], hold["tier"], hold["guard"]) for key, hold in self.holds.items()}
+        holds = {key: (hold["until"], hold["tier"], hold["guard"], hold["since"]) for key, hold in self.holds.items()}
         return {
             "holds": holds,
             "strikes": self.strikes,
@@ -174,7 +181,7 @@ class Model:
 def seen(board: Board) -> dict:
     """The same values of a real board."""
     return {
-        "holds": {key: (hold.until_ms, hold.tier, hold.guard) for key, hold in board.holds.items()},
+        "holds": {key: (hold.until_ms, hold.tier, hold.guard, hold.since_ms) for key, hold in board.holds.items()},
         "strikes": dict(board.strikes),
         "probation": set(board.doubtful),
         "soft": dict(board.soft),

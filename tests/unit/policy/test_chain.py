@@ -32,7 +32,9 @@ from tests.unit.policy.worlds import ALL, FAILURES, NOW, K, states, world
 def modelled(plan: Plan, board: Board) -> Model:
     """The reference model in the state of `board`."""
     state = seen(board)
-    holds = {key: dict(zip(("until", "tier", "guard"), hold, strict=True)) for key, hold in state["holds"].items()}
+    holds = {
+        key: dict(zip(("until", "tier", "guard", "since"), hold, strict=True)) for key, hold in state["holds"].items()
+    }
     rest = {name: value for name, value in state.items() if name != "holds"}
     return Model(plan, holds, **deepcopy(rest))
 

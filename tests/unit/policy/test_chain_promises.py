@@ -24,7 +24,7 @@ from locum.policy.chain import (
     state_of,
     succeeded,
 )
-from locum.policy.failure import ANSWERS, HOUR, MINUTE, SECOND, Failure, FailureKind
+from locum.policy.failure import ANSWERS, DAY, HOUR, MINUTE, SECOND, Failure, FailureKind
 from locum.policy.plan import (
     Brake,
     Budget,
@@ -323,3 +323,17 @@ def test_a_return_names_in_each_chain_a_tier_of_that_chain() -> None:
     assert [(event.chain, event.tier) for event in settle(board, alone, NOW + HOUR)] == [("c", "t1")]
     nobody = Plan({"a": Chain("a", (SPARE,))})
     assert [(event.chain, event.tier) for event in settle(board, nobody, NOW + HOUR)] == [("a", "t2")]
+
+
+def test_a_hold_from_the_future_keeps_its_length() -> None:
+    """A clock that was a year ahead when a hold was placed does not hold the tier for that year."""
+    tier = Tier("a", "codex", "acc")
+    chain = Chain("default", (tier,))
+    plan = Plan({"default": chain})
+    wrong, right = NOW + 365 * DAY, NOW
+    board = fold(Board(), bump(Board(), plan, chain, tier, Failure(FailureKind.AUTH_ERROR), wrong).events)
+    board = fold(board, settle(board, plan, right))
+    (hold,) = board.holds.values()
+    assert (hold.since_ms, hold.until_ms) == (right, right + 30 * MINUTE)
+    assert settle(board, plan, right) == ()
+    assert [event.kind for event in settle(board, plan, right + 30 * MINUTE)] == [EventKind.RETURNED]
