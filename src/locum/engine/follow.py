@@ -9,13 +9,14 @@ from locum.agents.base import Agent, Mark, Signal, Source
 from locum.clock import Clock
 from locum.engine.bell import Bell
 from locum.engine.spool import Spool, Tail
-from locum.policy.board import Hold
-from locum.policy.chain import Next, free_at_ms, holds_on
+from locum.policy.board import Event, EventKind
+from locum.policy.chain import Next, free_at_ms
 from locum.policy.task import Run, RunState, Task, TaskState, avoided
 from locum.store.ledger import Ledger
 
 LOOK_EVERY = 0.2
 LOOK_WHILE_QUEUED = 1.0
+_SWITCHES = (EventKind.BUMPED, EventKind.RETURNED, EventKind.RELEASED)
 
 
 class Service(Protocol):
@@ -46,20 +47,20 @@ async def follow(service: Service, task_id: str, *, from_start: bool) -> AsyncGe
     """
     ledger = service.ledger
     task = await ledger.task(task_id)
+    seen = await ledger.last_event_before(task.created_ms if from_start else service.clock.now_ms())
     shown = 0 if from_start else sum(run.state is not RunState.RUNNING for run in await ledger.runs(task.id))
-    last: Run | None = None
     waiting: tuple[str, int | None] | None = None
     while True:
         heard = service.bell.heard()
         runs = await ledger.runs(task.id)
         for run in runs[shown:]:
-            if last and last.tier.name != run.tier.name:
-                yield _switch(service, last, run)
-            async for event in _attempt(service, run):
-                yield event
-            shown, last, waiting = shown + 1, await ledger.run(run.id), None
-            if last.state is RunState.FAILED:
-                yield _failed(last)
+            async for happening in _attempt(service, run):
+                yield happening
+            shown, waiting = shown + 1, None
+        for seq, event in await ledger.events(seen, chain=task.chain):
+            seen = seq
+            if event.kind in _SWITCHES:
+                yield _switch(event)
         task = await ledger.task(task.id)
         if task.state.ended and shown >= len(await ledger.runs(task.id)):
             yield await _ended(service, task)
@@ -93,8 +94,11 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
             for text in _texts(agent, tail, last=over):
                 yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": text}
         if over:
-            return
+            break
         await service.bell.wait(heard, LOOK_EVERY)
+    run = await service.ledger.run(run.id)
+    if run.state is RunState.FAILED:
+        yield _failed(run)
 
 
 def _texts(agent: Agent, tail: Tail, *, last: bool) -> Iterator[str]:
@@ -122,24 +126,18 @@ def _failed(run: Run) -> dict[str, Any]:
     }
 
 
-def _switch(service: Service, last: Run, run: Run) -> dict[str, Any]:
-    hold = _hold_on(service, last)
+def _switch(event: Event) -> dict[str, Any]:
+    """A tier that is left, or that is back; `to` is the tier picked from now on, None when none is left."""
+    hold = event.hold
+    assert hold is not None, "whoever comes or goes does so for a hold"
     return {
-        "type": "switch",
-        "from": last.tier.name,
-        "to": run.tier.name,
-        "kind": hold.kind.value if hold else last.failure.value if last.failure else None,
-        "reason": hold.reason if hold else last.reason,
-        "until_ms": hold.until_ms if hold else None,
+        "type": "switch" if event.kind is EventKind.BUMPED else "returned",
+        "from": event.tier,
+        "to": event.active,
+        "kind": hold.kind.value,
+        "reason": event.reason,
+        "until_ms": hold.until_ms if event.kind is EventKind.BUMPED else None,
     }
-
-
-def _hold_on(service: Service, run: Run) -> Hold | None:
-    chain = service.ledger.plan.chains.get(run.chain)
-    if chain is None:
-        return None
-    holds = holds_on(service.ledger.board, chain, run.tier, service.clock.now_ms())
-    return holds[-1] if holds else None
 
 
 def _waits_for(service: Service, task: Task, runs: list[Run]) -> tuple[str, int | None] | None:
