@@ -57,9 +57,11 @@ def _where(board: Board, chain: Chain, state: ChainState, now_ms: int, busy: Col
     if place == 0:
         why = "it is the first choice and nothing holds it" if len(chain.tiers) > 1 else "it is the only tier"
     else:
-        held = [bool(holds_on(board, chain, tier, now_ms)) for tier in chain.tiers[:place]]
-        states = ("held" if each else "on probation and at work" for each in held)
-        passed = [f"{tier.name} is {state}" for tier, state in zip(chain.tiers, states, strict=False)]
+        doubted = "on probation and at work"
+        passed = [
+            f"{tier.name} is {'held' if holds_on(board, chain, tier, now_ms) else doubted}"
+            for tier in chain.tiers[:place]
+        ]
         why = _listed(passed)
     of = f" (tier {place + 1} of {len(chain.tiers)})" if len(chain.tiers) > 1 else ""
     return (f"Chain {chain.name} runs on {active.name}{of}: {why}.", *lines)
@@ -75,7 +77,7 @@ def _tier(board: Board, plan: Plan, chain: Chain, tier: Tier, now_ms: int, zone:
 def _held(plan: Plan, tier: Tier, hold: Hold, now_ms: int, zone: tzinfo | None) -> str:
     until = "until released" if hold.until_ms is None else f"until {due(hold.until_ms, now_ms, zone)}"
     because = f": {hold.reason.rstrip('.')}" if hold.reason else ""
-    return f"{tier.name} is held {until} ({hold.kind}){because}.{_shared(plan, tier, hold)} {_ends(tier, hold)}"
+    return f"{tier.name} is held {until} by {hold.kind}{because}.{_shared(plan, tier, hold)} {_ends(tier, hold)}"
 
 
 def _shared(plan: Plan, tier: Tier, hold: Hold) -> str:

@@ -1,0 +1,107 @@
+"""What a valid configuration means here: what was understood, and what this host lacks for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from locum.agents.registry import AGENTS
+from locum.config.load import Loaded
+from locum.config.model import TierEntry
+from locum.config.problem import Problem
+from locum.config.secrets import SecretError, resolve
+from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS
+from locum.policy.plan import Brake, Budget, Chain, Plan
+from locum.policy.window import describe
+
+_WHAT = {
+    Brake.CHAIN: "then the tier in use is held",
+    Brake.TIER: "then the tier is held",
+    Brake.HALT: "then every tier is held",
+}
+
+
+def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What would keep a tier from working here: programs that are not found, secrets that cannot be had."""
+    return tuple(
+        f"tier {name}: {doubt}"
+        for name, entry in loaded.service.tier_entries.items()
+        for doubt in (*_program(entry, loaded, environ), *_secrets(entry, loaded, environ))
+    )
+
+
+def _program(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
+    name = entry.command[0] if entry.command else entry.program or AGENTS[entry.agent].program
+    # A path starts at the folder of service.json; a bare name is looked up.
+    place = str(loaded.place.path(name)) if "/" in name else name
+    if shutil.which(place, path=environ.get("PATH", "")) is None:
+        where = "is not a program" if "/" in name else "is not on PATH"
+        yield f"{place} {where}; install it, or say where it is with `{'command' if entry.command else 'program'}`"
+
+
+def _secrets(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
+    for name, value in entry.env.items():
+        try:
+            resolve(value, environ, loaded.place.folder)
+        except SecretError as error:
+            yield f"{name}: {error}"
+
+
+def understood(loaded: Loaded) -> Iterator[str]:
+    """Every chain with its tiers and budgets, in words."""
+    plan = loaded.plan
+    payers = Counter(tier.account for tier in plan.tiers.values())
+    for chain in plan.chains.values():
+        yield f"chain {chain.name}: {' → '.join(tier.name for tier in chain.tiers)}"
+        for tier in chain.tiers:
+            model = f", model {tier.model}" if tier.model else ""
+            shared = f", account {tier.account}, which it shares" if payers[tier.account] > 1 else ""
+            yield f"  tier {tier.name}: {tier.agent}{model}{shared}"
+        budgets = _budgets(plan, chain)
+        yield from (f"  {_budget(each)}" for each in budgets)
+        if not budgets:
+            yield f"  no budget; tokens are shown for {describe(plan.meters[f'chain:{chain.name}'].window)}"
+        if ignored := sorted(DEFAULT_TRIGGERS - ALWAYS_ACT - chain.triggers):
+            yield f"  does not move for: {', '.join(ignored)}"
+
+
+def _budgets(plan: Plan, chain: Chain) -> list[Budget]:
+    names = {tier.name for tier in chain.tiers}
+    return [
+        each for each in plan.budgets if (each.owner in names if each.brake is Brake.TIER else each.owner == chain.name)
+    ]
+
+
+def _budget(budget: Budget) -> str:
+    whose = f"tier {budget.owner}" if budget.brake is Brake.TIER else f"chain {budget.owner}"
+    then = _WHAT[budget.brake] if budget.acts else "then it is told, and nothing is held"
+    return f"budget of {whose}: {budget.limit:,} tokens in {describe(budget.window)}; {then}"
+
+
+def report(
+    path: Path, why: str, problems: Iterable[Problem], loaded: Loaded | None, doubts: Iterable[str]
+) -> dict[str, Any]:
+    """The same for programs. `loaded` None: the file cannot be used."""
+    return {
+        "schema": 1,
+        "path": str(path),
+        "chosen": why,
+        "valid": loaded is not None,
+        "problems": [
+            {
+                "path": str(each.path),
+                "line": each.line,
+                "column": each.column,
+                "severity": each.severity,
+                "what": each.what,
+                "why": each.why,
+                "remedy": each.remedy,
+            }
+            for each in problems
+        ],
+        "doubts": list(doubts),
+        "understood": list(understood(loaded)) if loaded else [],
+    }

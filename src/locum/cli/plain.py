@@ -1,0 +1,112 @@
+"""The daemon's answers as plain lines of text, for pipes and small screens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from locum.cli.client import Json
+from locum.cli.terminal import clean
+from locum.words import due, from_iso, moment, span
+
+
+def now_ms() -> int:
+    """The wall clock, for saying how far away a moment is."""
+    from locum.clock import SystemClock
+
+    return SystemClock().now_ms()
+
+
+def held(hold: Json | None) -> str:
+    """A hold in words: `usage_limit until 05:00 (in 2 h 10 min): the reason`; empty for none."""
+    if hold is None:
+        return ""
+    until_ms = from_iso(hold["until"])
+    until = "until released" if until_ms is None else f"until {due(until_ms, now_ms())}"
+    return f"{hold['kind']} {until}" + (f": {clean(hold['reason'])}" if hold["reason"] else "")
+
+
+def spent(usage: Json) -> str:
+    """Used tokens in words: `3,400,000 of 5,000,000 tokens (68 %) this week, until Mon 00:00 (in 2 d)`."""
+    used, limit = usage["totals"]["total"], usage["threshold_tokens"]
+    known = "unknown" if used is None else f"{used:,}"
+    text = f"{known} of {limit:,} tokens" if limit else f"{known} tokens"
+    if usage["percent"] is not None:
+        text += f" ({usage['percent']:g} %)"
+    window, end_ms = usage["window"], from_iso(usage["window"]["end"])
+    text += {"all": " in all", "rolling": " in the rolling window", "block": " in this block"}.get(
+        window["kind"], f" this {window['kind']}"
+    )
+    if end_ms is not None:
+        text += f", until {due(end_ms, now_ms())}"
+    return text
+
+
+def work(chain: Json) -> str:
+    """What a chain is doing: `on codex, 2 running, 1 queued`."""
+    where = f"on {chain['active_tier']}" if chain["active_tier"] else "no tier available"
+    state = ", paused" if chain["paused"] else ""
+    return f"{where}{state}, {chain['running']} running, {chain['queued']} queued"
+
+
+def failure(chain: Json) -> str:
+    """The last failure of a chain in words; empty for none."""
+    at_ms = from_iso(chain["last_failure_at"])
+    if at_ms is None:
+        return ""
+    tier = f" on {chain['last_failure_tier']}" if chain.get("last_failure_tier") else ""
+    text = f"{chain['last_failure_kind']}{tier}, {moment(at_ms, now_ms())} ({span(now_ms() - at_ms)} ago)"
+    return f"{text}: {clean(chain['last_failure_reason'])}" if chain["last_failure_reason"] else text
+
+
+def config_lines(status: Json) -> Iterator[str]:
+    """Which file is in use, and what is wrong with a newer edit of it."""
+    yield f"config: {status['config']['path']}"
+    for problem in status["config"]["problems"]:
+        yield f"refused edit: {problem}"
+
+
+def status(found: Json, usage: Json) -> Iterator[str]:
+    """Every chain with its tiers, one a line."""
+    for name, chain in found["chains"].items():
+        yield f"{name}: {work(chain)}"
+        width = max(len(tier["name"]) for tier in chain["tiers"])
+        for tier in chain["tiers"]:
+            yield f"  {tier['name']:{width}}  {tier['state']:9}  {held(tier['hold'])}".rstrip()
+        yield f"  tokens: {spent(usage['chains'][name])}" if name in usage["chains"] else "  tokens: unknown"
+        if last := failure(chain):
+            yield f"  last failure: {last}"
+    yield from config_lines(found)
+
+
+def usage(found: Json, chain: str | None) -> Iterator[str]:
+    """Tokens of each chain and tier, by type."""
+    rows = {f"chain {name}": each for name, each in found["chains"].items() if chain in (None, name)}
+    if chain is None:
+        rows |= {f"tier {name}": each for name, each in found["tiers"].items()}
+    width = max((len(name) for name in rows), default=0)
+    for name, each in rows.items():
+        types = ", ".join(f"{kind} {total:,}" for kind, total in each["totals"].items() if kind != "total" and total)
+        yield f"{name:{width}}  {spent(each)}" + (f"  [{types}]" if types else "")
+
+
+def tasks(found: Sequence[Json]) -> Iterator[str]:
+    """One task a line."""
+    if not found:
+        yield "no tasks"
+    for each in found:
+        at_ms = from_iso(each["created"])
+        assert at_ms is not None, "every task has a beginning"
+        end = f" ({clean(each['reason'])})" if each["reason"] else ""
+        yield f"{each['id']}  {each['state']:9}  {each['chain']}  {_stamp(at_ms)}  {clean(each['title'])}{end}"
+
+
+def audit(found: Json) -> Iterator[str]:
+    """The verdict, and each thing that differs."""
+    yield "clean: the ledger adds up" if found["clean"] else "NOT clean: the ledger does not add up"
+    yield f"  {found['entries']:,} entries, {found['tokens']['total']:,} tokens, {found['events']:,} chain events"
+    yield from (f"  {clean(problem)}" for problem in found["problems"])
+
+
+def _stamp(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M}"

@@ -1,0 +1,129 @@
+"""Everything that can be read from the daemon."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from locum import __version__
+from locum.engine.supervisor import Supervisor
+from locum.errors import UsageError
+from locum.policy.explain import explain
+from locum.policy.task import TaskState
+from locum.web import views
+from locum.web.lines import Lines
+from locum.words import iso
+
+_LIMIT, _MOST = 50, 1000
+
+
+class Answers:
+    """The reading half of the HTTP face; each method is one endpoint."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor = supervisor
+
+    async def health(self, _: Request) -> Response:
+        """Whether the daemon answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def version(self, _: Request) -> Response:
+        """What runs here, and since when."""
+        return JSONResponse(
+            {
+                "schema": views.SCHEMA,
+                "version": __version__,
+                "python": platform.python_version(),
+                "pid": os.getpid(),
+                "started": iso(self.supervisor.started_ms),
+            }
+        )
+
+    async def status(self, _: Request) -> Response:
+        """Every chain: its tiers, their holds, the last failure; and the configuration in use."""
+        boss = self.supervisor
+        open_tasks = await boss.ledger.tasks(states=(TaskState.RUNNING, TaskState.QUEUED), limit=_MOST)
+        chains = views.status(
+            boss.ledger.board, boss.ledger.plan, boss.clock.now_ms(), busy=boss.busy(), open_tasks=open_tasks
+        )
+        config = {
+            "path": str(boss.loaded.path),
+            "problems": [str(each) for each in boss.rejected],
+            "warnings": [str(each) for each in boss.loaded.warnings],
+        }
+        more = {"config": config, "version": __version__, "started": iso(boss.started_ms)}
+        return JSONResponse({**chains, **more})
+
+    async def usage(self, _: Request) -> Response:
+        """Tokens used in the current window, by chain and by tier."""
+        boss, now_ms = self.supervisor, self.supervisor.clock.now_ms()
+        plan = boss.ledger.plan
+        scopes = [*(f"chain:{name}" for name in plan.chains), *(f"tier:{name}" for name in plan.tiers)]
+        return JSONResponse(views.usage(plan, {scope: await boss.ledger.usage(scope, now_ms) for scope in scopes}))
+
+    async def explain(self, request: Request) -> Response:
+        """The state of one chain, or of all, in sentences."""
+        boss, now_ms = self.supervisor, self.supervisor.clock.now_ms()
+        plan, board, readings = boss.ledger.plan, boss.ledger.board, await boss.ledger.readings(now_ms)
+        wanted = request.query_params.get("chain")
+        chains = (views.chain_named(plan, wanted),) if wanted else tuple(plan.chains.values())
+        told = {each.name: explain(board, plan, each, readings, now_ms, busy=boss.busy()) for each in chains}
+        return JSONResponse({"schema": views.SCHEMA, "chains": told, "problems": [str(each) for each in boss.rejected]})
+
+    async def events(self, request: Request) -> Response:
+        """The log of the chains, oldest first, after a sequence number."""
+        chain = request.query_params.get("chain")
+        found = await self.supervisor.ledger.events(
+            after=_number(request, "after", 0), limit=_number(request, "limit", _LIMIT, _MOST), chain=chain
+        )
+        return JSONResponse({"events": [{"seq": seq, **views.event(each)} for seq, each in found]})
+
+    async def notices(self, request: Request) -> Response:
+        """What people must hear of, oldest first, after a sequence number."""
+        found = await self.supervisor.ledger.notices(
+            after=_number(request, "after", 0), limit=_number(request, "limit", _LIMIT, _MOST)
+        )
+        return JSONResponse({"notices": [{"seq": seq, **views.notice(each)} for seq, each in found]})
+
+    async def audit(self, _: Request) -> Response:
+        """The whole ledger added up again."""
+        return JSONResponse(views.audit(await self.supervisor.ledger.audit()))
+
+    async def tasks(self, request: Request) -> Response:
+        """The newest tasks, newest first; `state` may be given several times."""
+        try:
+            states = tuple(TaskState(state) for state in request.query_params.getlist("state"))
+        except ValueError:
+            raise UsageError("there is no such task state", remedy=f"Use one of {', '.join(TaskState)}.") from None
+        found = await self.supervisor.ledger.tasks(
+            chain=request.query_params.get("chain"),
+            states=states or None,
+            limit=_number(request, "limit", _LIMIT, _MOST),
+        )
+        return JSONResponse({"schema": views.SCHEMA, "tasks": [views.task(each) for each in found]})
+
+    async def task(self, request: Request) -> Response:
+        """One task with its runs."""
+        task = await self.supervisor.ledger.task(request.path_params["id"])
+        runs = await self.supervisor.ledger.runs(task.id)
+        return JSONResponse({"schema": views.SCHEMA, **views.task(task), "runs": [views.run(each) for each in runs]})
+
+    async def follow(self, request: Request) -> Response:
+        """What a task does, as it happens: one JSON object a line, until it has ended."""
+        task = await self.supervisor.ledger.task(request.path_params["id"])
+        from_start = request.query_params.get("from_start", "true") != "false"
+        happenings = self.supervisor.follow(task.id, from_start=from_start)
+        return Lines(happenings, request.app.state.stopping)
+
+
+def _number(request: Request, name: str, default: int, most: int | None = None) -> int:
+    """A whole number from the query, 0 to `most`. Raises UsageError for anything else."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdecimal() or (most is not None and int(text) > most):
+        raise UsageError(f"`{name}` must be a whole number{'' if most is None else f' up to {most}'}")
+    return int(text)

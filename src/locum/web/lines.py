@@ -1,0 +1,50 @@
+"""A response that goes on: one JSON object a line, for as long as there is something to tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+class Lines(Response):
+    """Newline-delimited JSON at the reader's pace: the next object is not asked for before the last is sent.
+
+    It ends when `objects` do, when the reader goes away, or when `stopping` is set.
+    """
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, objects: AsyncGenerator[dict[str, Any], None], stopping: anyio.Event) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self.objects = objects
+        self.stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's shape
+        """Send everything."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with anyio.create_task_group() as tasks, aclosing(self.objects) as objects:
+            tasks.start_soon(_gone, receive, tasks.cancel_scope)
+            tasks.start_soon(_stopped, self.stopping, tasks.cancel_scope)
+            async for each in objects:
+                line = json.dumps(each, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+            tasks.cancel_scope.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+async def _stopped(stopping: anyio.Event, scope: anyio.CancelScope) -> None:
+    await stopping.wait()
+    scope.cancel()

@@ -1,0 +1,204 @@
+"""What the daemon knows, as plain dicts for JSON: times in ISO 8601 UTC, unknown as null and never as 0."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from locum.errors import NotFoundError
+from locum.policy.board import Board, Event, Hold
+from locum.policy.chain import TierState, holds_on, is_exhausted, pick, state_of
+from locum.policy.notice import Notice
+from locum.policy.plan import Chain, Plan, Target
+from locum.policy.task import Run, Task, TaskState
+from locum.policy.usage import TOKEN_TYPES, Tokens
+from locum.policy.window import Window, WindowRule, kind, timezone_of
+from locum.store.views import AuditReport, UsageView
+from locum.words import iso
+
+SCHEMA = 1
+"""The version of these shapes: keys are added without changing it, never renamed or removed."""
+
+
+def main_chain(plan: Plan) -> str:
+    """The chain that is meant where none is named: `default`, else the first."""
+    return "default" if "default" in plan.chains else next(iter(plan.chains))
+
+
+def chain_named(plan: Plan, name: str) -> Chain:
+    """The chain of that name. Raises NotFoundError, naming those there are."""
+    if name not in plan.chains:
+        raise NotFoundError(f"no chain {name}", remedy=f"The chains are {', '.join(plan.chains)}.")
+    return plan.chains[name]
+
+
+def status(
+    board: Board, plan: Plan, now_ms: int, *, busy: Collection[Target] = (), open_tasks: Iterable[Task] = ()
+) -> dict[str, Any]:
+    """How every chain stands. `busy` are the targets at work, `open_tasks` the tasks that have not ended."""
+    counts = Counter((task.chain, task.state) for task in open_tasks)
+    return {
+        "schema": SCHEMA,
+        "chains": {
+            name: {
+                **_chain(board, chain, now_ms, busy),
+                "running": counts[name, TaskState.RUNNING],
+                "queued": counts[name, TaskState.QUEUED],
+            }
+            for name, chain in plan.chains.items()
+        },
+    }
+
+
+def _chain(board: Board, chain: Chain, now_ms: int, busy: Collection[Target]) -> dict[str, Any]:
+    state = board.chain(chain.name)
+    active = pick(board, chain, now_ms, busy=busy)
+    return {
+        "active_tier": active.name if active else None,
+        "last_failure_kind": state.last_failure_kind,
+        "last_failure_at": iso(state.last_failure_at_ms),
+        "last_failure_reason": state.last_failure_reason or None,
+        "last_failure_tier": state.last_failure_tier,
+        "paused": state.paused,
+        "exhausted": is_exhausted(board, chain, now_ms),
+        "tiers": [_tier(board, chain, index, now_ms, busy) for index in range(len(chain.tiers))],
+    }
+
+
+def _tier(board: Board, chain: Chain, index: int, now_ms: int, busy: Collection[Target]) -> dict[str, Any]:
+    tier = chain.tiers[index]
+    state = state_of(board, chain, tier, now_ms, busy)
+    holds = holds_on(board, chain, tier, now_ms)
+    assert bool(holds) == (state is TierState.HELD), "a tier is held exactly when a hold says so"
+    return {
+        "name": tier.name,
+        "state": state,
+        "hold": hold(holds[-1]) if holds else None,
+        "holds": [hold(each) for each in holds],
+        "agent": tier.agent,
+        "model": tier.model,
+        "account": tier.account,
+    }
+
+
+def hold(held: Hold) -> dict[str, Any]:
+    """One hold; `until` null means that only a release ends it."""
+    return {
+        "kind": held.kind,
+        "until": iso(held.until_ms),
+        "reason": held.reason,
+        "since": iso(held.since_ms),
+        "target": held.target,
+        "budget": held.budget,
+    }
+
+
+def usage(plan: Plan, views: Mapping[str, UsageView]) -> dict[str, Any]:
+    """Tokens used by every chain and tier; `views` by scope (`chain:NAME`, `tier:NAME`). The top is the main chain."""
+    chains = {name: measured(views[f"chain:{name}"]) for name in plan.chains}
+    tiers = {name: measured(views[f"tier:{name}"]) for name in plan.tiers}
+    return {"schema": SCHEMA, **chains[main_chain(plan)], "chains": chains, "tiers": tiers}
+
+
+def measured(view: UsageView) -> dict[str, Any]:
+    """One chain's or tier's usage in its current window."""
+    return {
+        "threshold_tokens": view.limit,
+        "totals": totals(view.totals),
+        "window": _window(view.meter.window, view.window),
+        "percent": view.percent,
+    }
+
+
+def totals(tokens: Tokens) -> dict[str, int]:
+    """Token counts by type, and their plain sum."""
+    return {name: getattr(tokens, name) for name in (*TOKEN_TYPES, "total")}
+
+
+def _window(rule: WindowRule, window: Window) -> dict[str, Any]:
+    """A window that has no beginning (all time) or is not open (a block before its first use) has no start."""
+    started = window.start_ms > 0 and window.start_ms != window.end_ms
+    return {
+        "kind": kind(rule),
+        "start": iso(window.start_ms) if started else None,
+        "end": iso(window.end_ms) if started else None,
+        "timezone": timezone_of(rule),
+    }
+
+
+def task(each: Task) -> dict[str, Any]:
+    """One task, without its runs."""
+    return {
+        "id": each.id,
+        "chain": each.chain,
+        "state": each.state,
+        "title": each.title,
+        "cwd": each.cwd,
+        "created": iso(each.created_ms),
+        "ended": iso(each.ended_ms),
+        "reason": each.reason or None,
+        "reason_code": each.reason_code or None,
+        "said": each.said or None,
+    }
+
+
+def run(each: Run) -> dict[str, Any]:
+    """One attempt; tokens are null while or where its usage is unknown."""
+    return {
+        "id": each.id,
+        "number": each.number,
+        "tier": each.tier.name,
+        "agent": each.tier.agent,
+        "model": each.tier.model,
+        "state": each.state,
+        "started": iso(each.started_ms),
+        "ended": iso(each.ended_ms),
+        "exit": each.exit,
+        "failure": each.failure,
+        "reason": each.reason or None,
+        "rule": each.rule or None,
+        "next": each.next,
+        "session": each.session,
+        "tokens": totals(each.tokens) if each.usage_known else None,
+    }
+
+
+def event(each: Event) -> dict[str, Any]:
+    """One line of a chain's log."""
+    return {
+        "kind": each.kind,
+        "chain": each.chain,
+        "at": iso(each.at_ms),
+        "tier": each.tier,
+        "task": each.task,
+        "failure": each.failure,
+        "reason": each.reason or None,
+        "hold": hold(each.hold) if each.hold else None,
+        "active_tier": each.active,
+    }
+
+
+def notice(each: Notice) -> dict[str, Any]:
+    """One thing that people must hear of."""
+    return {
+        "kind": each.kind,
+        "severity": each.severity,
+        "at": iso(each.at_ms),
+        "chain": each.chain,
+        "title": each.title,
+        "message": each.message,
+        "data": dict(each.data),
+    }
+
+
+def audit(report: AuditReport) -> dict[str, Any]:
+    """The verdict of an audit."""
+    return {
+        "schema": SCHEMA,
+        "clean": not report.problems,
+        "entries": report.entries,
+        "events": report.events,
+        "tokens": totals(report.tokens),
+        "problems": list(report.problems),
+    }

@@ -1,0 +1,141 @@
+"""init and check: what happens before there is a daemon."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from locum.cli.template import first_config
+from locum.config.load import load
+
+TIERS = [
+    {"name": "one", "agent": "command", "command": ["./mine"], "env": {"API_KEY": {"file": "key"}}},
+    {"name": "two", "agent": "codex", "model": "gpt", "usage_threshold_tokens": 2000, "usage_reset": "day"},
+]
+SERVICE = {"usage_threshold_tokens": 5000, "failover": {"tiers": TIERS, "triggers": ["token_budget", "auth_error"]}}
+
+
+def program(folder, name):
+    """An executable of that name."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("agents", [(), ("claude-code",), ("codex",), ("claude-code", "codex")])
+def test_the_first_file_is_valid_whatever_was_found(tmp_path, agents):
+    """What init writes can be served at once: no errors and no warnings, one tier an agent."""
+    path = tmp_path / "service.json"
+    path.write_text(first_config(agents))
+    loaded = load(path, {"HOME": str(tmp_path)})
+    assert loaded.warnings == ()
+    found = [tier.agent for tier in loaded.plan.chains["default"].tiers]
+    assert found == (list(agents) or ["claude-code"])
+
+
+def test_what_is_commented_out_is_valid_too(tmp_path):
+    """Whoever takes the comment marks away gets a file that works."""
+    text = first_config(("claude-code", "codex"))
+    lines = [line.replace("// {", "{").replace('//  "env', ' "env') for line in text.splitlines()]
+    (tmp_path / "service.json").write_text("\n".join(lines))
+    loaded = load(tmp_path / "service.json", {"HOME": str(tmp_path)})
+    assert len(loaded.plan.chains["default"].tiers) == 5
+
+
+def test_init_finds_agents_and_says_where_it_wrote_and_what_next(cli, tmp_path, monkeypatch):
+    """The usual place is used without being asked, and the next commands are there to copy."""
+    found = program(tmp_path / "bin", "claude")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    result = cli("init")
+    target = tmp_path / "home" / ".config" / "locum" / "service.json"
+    assert result.exit_code == 0
+    assert f"found claude-code: {found}\nwrote {target}\n" in result.output
+    assert "locum check\n" in result.output
+    assert cli("check").exit_code == 0
+
+
+def test_init_never_overwrites(cli, tmp_path):
+    """A file that is there stays byte for byte."""
+    (tmp_path / "mine.json").write_text("precious")
+    found = cli("init", "--path", "mine.json")
+    assert found.exit_code == 1
+    assert "--path" in found.stderr
+    assert (tmp_path / "mine.json").read_text() == "precious"
+
+
+def test_init_into_a_place_that_cannot_be_written_says_so(cli, tmp_path):
+    """A file where a folder should be is told, not traced."""
+    (tmp_path / "file").touch()
+    found = cli("init", "--path", "file/service.json")
+    assert found.exit_code == 1
+    assert "cannot be written" in found.stderr
+
+
+def test_check_says_what_it_understood(cli, tmp_path, monkeypatch):
+    """Chains, tiers and budgets come back in words, with the file and why that one."""
+    monkeypatch.setenv("PATH", str(program(tmp_path / "bin", "codex").parent))
+    program(tmp_path, "mine")
+    (tmp_path / "key").write_text("secret")
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "service.json").write_text(json.dumps(SERVICE))
+    found = cli("check")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout == (
+        f"{tmp_path}/service.json (the first one found in the usual places) is valid\n"
+        "chain default: one → two\n"
+        "  tier one: command\n"
+        "  tier two: codex, model gpt\n"
+        "  budget of chain default: 5,000 tokens in week starting Monday 00:00 UTC; then the tier in use is held\n"
+        "  budget of tier two: 2,000 tokens in day starting 00:00 UTC; then the tier is held\n"
+        "  does not move for: crash, credit_exhausted, model_unavailable, network, no_result, overloaded, rate_limit, "
+        "server_error, stalled, usage_limit\n"
+    )
+    assert "secret" not in found.output
+
+
+@pytest.mark.parametrize("way", ["option", "global", "variable"])
+def test_check_says_why_that_file(cli, tmp_path, monkeypatch, way):
+    """A file that was named is used, and how it was named is told."""
+    (tmp_path / "other.json").write_text(json.dumps(SERVICE))
+    if way == "variable":
+        monkeypatch.setenv("LOCUM_CONFIG", str(tmp_path / "other.json"))
+    args = {"option": ("check", "--config", "other.json"), "global": ("--config", "other.json", "check")}.get(
+        way, ("check",)
+    )
+    why = "named by $LOCUM_CONFIG" if way == "variable" else "named by --config"
+    assert f"({why}) is valid" in cli(*args).stdout
+
+
+def test_check_warns_of_what_this_host_lacks(cli, tmp_path, monkeypatch):
+    """A program that is missing and a secret that cannot be had are warnings: the file itself is right."""
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    (tmp_path / "service.json").write_text(json.dumps(SERVICE))
+    found = cli("check")
+    assert found.exit_code == 0
+    assert f"warning: tier one: {tmp_path}/mine is not a program" in found.stderr
+    assert "warning: tier one: API_KEY: A secret is not there" in found.stderr
+    assert "warning: tier two: codex is not on PATH" in found.stderr
+    assert len(json.loads(cli("check", "--json").stdout)["doubts"]) == 3
+
+
+def test_check_tells_every_problem_with_its_place(cli, tmp_path):
+    """All problems at once, each `path:line:column`, exit code 78."""
+    (tmp_path / "service.json").write_text('{\n "usage_treshold_tokens": 5,\n "failover": {"tiers": []}}')
+    found = cli("check")
+    assert found.exit_code == 78
+    assert f"{tmp_path}/service.json:2:2: " in found.stderr
+    assert len(found.stderr.splitlines()) == 2
+    report = json.loads(cli("check", "--json").stdout)
+    assert (report["valid"], len(report["problems"]), report["problems"][0]["line"]) == (False, 2, 2)
+
+
+def test_serve_of_a_bad_file_starts_nothing(cli, tmp_path):
+    """The daemon refuses to start with 78, which systemd is told not to retry."""
+    (tmp_path / "service.json").write_text("{")
+    found = cli("--state", "state", "serve")
+    assert found.exit_code == 78
+    assert "service.json:1" in found.stderr
+    assert not (tmp_path / "state").exists()
