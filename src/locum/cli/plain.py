@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from locum.cli.client import Json
 from locum.cli.terminal import clean
-from locum.words import due, from_iso, moment, span
+from locum.words import count, due, from_iso, moment, span
 
 
 def now_ms() -> int:
@@ -29,8 +29,7 @@ def held(hold: Json | None) -> str:
 def spent(usage: Json) -> str:
     """Used tokens in words: `3,400,000 of 5,000,000 tokens (68 %) this week, until Mon 00:00 (in 2 d)`."""
     used, limit = usage["totals"]["total"], usage["threshold_tokens"]
-    known = "unknown" if used is None else f"{used:,}"
-    text = f"{known} of {limit:,} tokens" if limit else f"{known} tokens"
+    text = f"{used:,} of {limit:,} tokens" if limit else f"{used:,} tokens"
     if usage["percent"] is not None:
         text += f" ({usage['percent']:g} %)"
     window, end_ms = usage["window"], from_iso(usage["window"]["end"])
@@ -39,6 +38,8 @@ def spent(usage: Json) -> str:
     )
     if end_ms is not None:
         text += f", until {due(end_ms, now_ms())}"
+    if unknown := usage.get("unknown_usage_runs"):
+        text += f"; at least: what {count(unknown, 'run')} used is unknown"
     return text
 
 

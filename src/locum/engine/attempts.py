@@ -89,16 +89,17 @@ class Attempts:
         for run in await self.ledger.open_runs():
             spool = self.spool(run.id)
             process = await self.processes.find(run.id, spool.folder)
+            if process is None:
+                await self.processes.sweep(run.id)
             if process is None and not spool.was_started():
                 log.info("run_never_started", run=run.id)
                 await self.ledger.forget_run(run.id, self.clock.now_ms())
                 continue
-            if process is None:
-                await self.processes.sweep(run.id)
             log.info("run_adopted", run=run.id, alive=process is not None)
             loaded = self.seats.loaded
             bounds = bounds_of(loaded.service.tier_entries.get(run.tier.name), loaded.service.limits)
-            watched = remembered(run, self.seats.agents[run.tier.agent], spool, bounds)
+            agent = self.seats.agents[run.tier.agent]
+            watched = remembered(run, agent, spool, bounds, self.clock.monotonic())
             self._begun[run.task] = run
             group.start_soon(self._adopted, watched, process)
 
@@ -106,15 +107,16 @@ class Attempts:
         """Let the ledger know when a login or a tier's configuration is not what it was."""
         plan = self.seats.guarded(self.seats.loaded.plan)
         if plan != self.ledger.plan:
-            await self.ledger.replan(plan, self.clock.now_ms(), jitter=self.clock.fraction())
+            await self.ledger.replan(plan, self.clock.now_ms())
 
     async def _attempt(self, task: Task, run: Run, runs: Sequence[Run]) -> None:
         try:
             await self._start_and_watch(task, run, runs)
         except ConflictError:
             log.info("run_not_wanted", run=run.id, task=task.id)  # the task was cancelled in this very moment
-        except (StateError, OSError) as error:
-            # Nothing has been started, or it stays open for the next daemon: the task is offered again.
+        except (LocumError, OSError) as error:
+            # Nothing has been started (the disk is full, the tier was edited away in this very moment), or it stays
+            # open for the next daemon: the task is offered again.
             log.error("run_not_started", run=run.id, error=str(error))  # noqa: TRY400 - a sentence, not a bug
             await anyio.sleep(STATE_PAUSE)
         finally:
@@ -133,7 +135,8 @@ class Attempts:
         try:
             process = self.processes.start(prepared.spawn)
         except OSError as error:
-            failure = Failure(FailureKind.CRASH, f"it could not be started: {error}", "spawn")
+            kind = FailureKind.INVALID_REQUEST if error.filename == run.cwd else FailureKind.CRASH
+            failure = Failure(kind, f"it could not be started: {error}", "spawn")
             return await self._ended(run, Ending(RunState.FAILED), failure)
         log.info("run_started", run=run.id, task=task.id, chain=run.chain, tier=run.tier.name, pid=process.pid)
         return await self._watch(prepared.watched, process)
@@ -151,6 +154,7 @@ class Attempts:
             bounds=bounds_of(self.seats.entry(run.tier.name), self.seats.loaded.service.limits),
             environ=self.seats.environment(seat),
             timezone=host_timezone(self.seats.environ),
+            began=self.clock.monotonic(),
         )
 
     async def _watch(self, watched: Watched, process: Process | None) -> None:

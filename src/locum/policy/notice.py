@@ -10,6 +10,7 @@ from enum import StrEnum
 from locum.policy.board import Event, EventKind, Hold
 from locum.policy.budget import Reading, percent
 from locum.policy.failure import FailureKind
+from locum.policy.plan import Brake
 from locum.policy.task import Task
 from locum.policy.window import describe
 
@@ -58,6 +59,7 @@ _REMEDIES = {
     FailureKind.TOKEN_BUDGET: "Raise the limit in service.json to use it sooner.",
     FailureKind.OPERATOR: "Release it (locum release) to use it sooner.",
 }
+_BRAKES = {Brake.CHAIN: "budget of chain", Brake.TIER: "budget of tier", Brake.HALT: "halting budget of chain"}
 
 
 def notice_of(event: Event) -> Notice | None:
@@ -78,7 +80,7 @@ def crossed(reading: Reading, chain: str, at_ms: int, until_ms: int | None) -> N
     budget = reading.budget
     used = budget.weights.thousandths(reading.used) // 1000
     full = percent(budget.weights, reading.used, budget.limit)
-    what = f"{budget.brake.replace('chain', 'chain budget').replace('tier', 'tier budget')} of {budget.owner}"
+    what = f"{_BRAKES[budget.brake]} {budget.owner}"
     held = "" if budget.acts else " Nothing is held because of it."
     return Notice(
         NoticeKind.TOKEN_THRESHOLD_CROSSED,

@@ -43,7 +43,7 @@ class Answers:
         )
 
     async def status(self, _: Request) -> Response:
-        """Every chain: its tiers, their holds, the last failure; and the configuration in use."""
+        """Every chain: its tiers, their holds, the last failure; the configuration in use; whether the disk is full."""
         boss = self.supervisor
         open_tasks = await boss.ledger.tasks(states=(TaskState.RUNNING, TaskState.QUEUED), limit=_MOST)
         chains = views.status(
@@ -54,7 +54,7 @@ class Answers:
             "problems": [str(each) for each in boss.rejected],
             "warnings": [str(each) for each in boss.loaded.warnings],
         }
-        more = {"config": config, "version": __version__, "started": iso(boss.started_ms)}
+        more = {"low_disk": boss.low_disk, "config": config, "version": __version__, "started": iso(boss.started_ms)}
         return JSONResponse({**chains, **more})
 
     async def usage(self, _: Request) -> Response:

@@ -108,6 +108,7 @@ def measured(view: UsageView) -> dict[str, Any]:
         "totals": totals(view.totals),
         "window": _window(view.meter.window, view.window),
         "percent": view.percent,
+        "unknown_usage_runs": view.unknown_runs,
     }
 
 

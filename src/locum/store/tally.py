@@ -1,0 +1,176 @@
+"""Entries, their hourly totals and the sums over any window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from locum.policy.plan import Plan
+from locum.policy.task import Run
+from locum.policy.usage import NO_TOKENS, Tokens, Usage
+from locum.policy.window import Block, Window, WindowRule, block_start_for, window_at
+from locum.store.codec import Write, token_values
+from locum.store.sqlite import Sql
+
+HOUR_MS = 3_600_000
+TOTAL = "total"
+"""The scope of everything."""
+
+LARGEST = 10**12
+"""A count above this (or below zero) is no agent's usage: it is not counted, and the run's usage is not known."""
+
+_FOREVER_MS = 1 << 62
+_OWN_AGENT = "locum"  # keys of the ledger's own reconciling entries live apart from every agent's
+
+
+def scopes_of(run: Run) -> tuple[str, ...]:
+    """The scopes that usage of this run counts in."""
+    return (f"chain:{run.chain}", f"tier:{run.tier.name}", f"account:{run.tier.account}", TOTAL)
+
+
+def add(tx: Write, run: Run, usages: Sequence[Usage], now_ms: int) -> Tokens:
+    """Count each usage and append what is new as entries; returns the sum of what is new.
+
+    A key seen before adds only by how much its count has grown. If the run has ended and the agent told a total,
+    what is added is taken back by a reconciling entry.
+    """
+    added = NO_TOKENS
+    for at_ms, usage in sorted(((_moment(run, each, now_ms), each) for each in usages), key=lambda pair: pair[0]):
+        if not all(0 <= count <= LARGEST for count in usage.tokens):
+            tx.run("doubt_usage", run=run.id)
+            continue
+        before = _counted(tx, run.tier.agent, usage.key)
+        largest = before.largest(usage.tokens)
+        if largest != before:
+            tx.run("count", agent=run.tier.agent, key=usage.key, **token_values(largest))
+            _append(tx, run, run.tier.agent, usage, largest - before, at_ms)
+            added += largest - before
+    return added + reconcile(tx, run) if added else added
+
+
+def reconcile(tx: Write, run: Run) -> Tokens:
+    """Make the sum of an ended run's entries equal the agent's own total, if it told one; returns the difference."""
+    told = tx.one("run_told", run=run.id)
+    if told is None:
+        return NO_TOKENS
+    difference = Tokens(*told[:4]) - run_tokens(tx, run.id)
+    if difference:
+        key = f"reconcile:{run.id}"
+        tx.run("count", agent=_OWN_AGENT, key=key, **token_values(_counted(tx, _OWN_AGENT, key) + difference))
+        _append(tx, run, _OWN_AGENT, Usage(key, difference, run.tier.model, run.session), difference, told[4])
+    return difference
+
+
+def run_tokens(sql: Sql, run: str) -> Tokens:
+    """What a run has spent."""
+    return Tokens(*(sql.one("run_tokens", run=run) or NO_TOKENS))
+
+
+def task_tokens(sql: Sql, task: str) -> Tokens:
+    """What all runs of a task have spent."""
+    return Tokens(*(sql.one("task_tokens", task=task) or NO_TOKENS))
+
+
+def totals(sql: Sql, scope: str, window: Window) -> Tokens:
+    """What a scope has spent in a window: whole hours from their totals, the ragged ends entry by entry."""
+    start_ms, end_ms = window.start_ms, _FOREVER_MS if window.end_ms is None else window.end_ms
+    first_ms, last_ms = -(-start_ms // HOUR_MS) * HOUR_MS, end_ms // HOUR_MS * HOUR_MS
+    if first_ms > last_ms:
+        return _edge(sql, scope, start_ms, end_ms)
+    whole = Tokens(*(sql.one("sum_buckets", scope=scope, start_ms=first_ms, end_ms=last_ms) or NO_TOKENS))
+    return whole + _edge(sql, scope, start_ms, first_ms) + _edge(sql, scope, last_ms, end_ms)
+
+
+def unknown_runs(sql: Sql, scope: str, window: Window) -> int:
+    """How many runs of a scope that began within a window have not told all they used."""
+    end_ms = _FOREVER_MS if window.end_ms is None else window.end_ms
+    row = sql.one("unknown_runs", scope=scope, start_ms=window.start_ms, end_ms=end_ms)
+    return row[0] if row else 0
+
+
+def entries(sql: Sql, scope: str, window: Window) -> Iterator[tuple[int, Tokens]]:
+    """The entries of a chain or tier since a window began, oldest first, as (at_ms, tokens)."""
+    kind, _, name = scope.partition(":")
+    for at_ms, *tokens in sql.rows(f"entries_{kind}", name=name, start_ms=window.start_ms):
+        yield at_ms, Tokens(*tokens)
+
+
+def window_of(sql: Sql, scope: str, rule: WindowRule, now_ms: int) -> Window:
+    """The window of `rule` at a moment, for this scope."""
+    return window_at(rule, now_ms, _block_start(sql, scope, rule, now_ms) if isinstance(rule, Block) else None)
+
+
+def trace_blocks(tx: Write, plan: Plan) -> None:
+    """Store where the blocks of rules that are new in `plan` began, from the entries there are."""
+    for scope, rules in _block_rules(plan).items():
+        for rule in rules:
+            if _block_start(tx, scope, rule, _FOREVER_MS) is None:
+                at_ms = _next_use(tx, scope, 0)
+                while at_ms is not None:
+                    tx.run("add_block", scope=scope, length_ms=rule.length_ms, start_ms=at_ms)
+                    at_ms = _next_use(tx, scope, at_ms + rule.length_ms)
+
+
+def _append(tx: Write, run: Run, agent: str, usage: Usage, tokens: Tokens, at_ms: int) -> None:
+    values = token_values(tokens)
+    tx.run(
+        "add_entry",
+        run=run.id,
+        task=run.task,
+        chain=run.chain,
+        tier=run.tier.name,
+        account=run.tier.account,
+        agent=agent,
+        key=usage.key,
+        model=usage.model or run.tier.model,
+        at_ms=at_ms,
+        session=usage.session or run.session,
+        **values,
+    )
+    tx.run("add_run_tokens", run=run.id, **values)
+    for scope in scopes_of(run):
+        tx.run("add_bucket", scope=scope, hour_ms=at_ms // HOUR_MS * HOUR_MS, **values)
+    if tokens.total > 0:
+        rules = _block_rules(tx.memory.plan)
+        for scope in scopes_of(run):
+            for rule in rules.get(scope, ()):
+                start_ms = block_start_for(rule, at_ms, _block_start(tx, scope, rule, _FOREVER_MS))
+                if start_ms is not None:
+                    tx.run("add_block", scope=scope, length_ms=rule.length_ms, start_ms=start_ms)
+
+
+def _moment(run: Run, usage: Usage, now_ms: int) -> int:
+    """When it counts: the agent's own time, as far as the run can have been running then."""
+    return max(run.started_ms, min(now_ms if usage.at_ms is None else usage.at_ms, now_ms))
+
+
+def _counted(tx: Write, agent: str, key: str) -> Tokens:
+    return Tokens(*(tx.one("counted", agent=agent, key=key) or NO_TOKENS))
+
+
+def _edge(sql: Sql, scope: str, start_ms: int, end_ms: int) -> Tokens:
+    if start_ms >= end_ms:
+        return NO_TOKENS
+    kind, _, name = scope.partition(":")
+    return Tokens(*(sql.one(f"edge_{kind}", name=name, start_ms=start_ms, end_ms=end_ms) or NO_TOKENS))
+
+
+def _block_rules(plan: Plan) -> dict[str, frozenset[Block]]:
+    """The block rules that look at each scope."""
+    looked_at = [(budget.scope, budget.window) for budget in plan.budgets]
+    looked_at += [(scope, meter.window) for scope, meter in plan.meters.items()]
+    found: dict[str, frozenset[Block]] = {}
+    for scope, rule in looked_at:
+        if isinstance(rule, Block):
+            found[scope] = found.get(scope, frozenset()) | {rule}
+    return found
+
+
+def _block_start(sql: Sql, scope: str, rule: Block, at_ms: int) -> int | None:
+    row = sql.one("block_start", scope=scope, length_ms=rule.length_ms, at_ms=at_ms)
+    return None if row is None else row[0]
+
+
+def _next_use(tx: Write, scope: str, from_ms: int) -> int | None:
+    """The first moment from `from_ms` on at which this scope used anything."""
+    used = entries(tx, scope, Window(from_ms, None))
+    return next((at_ms for at_ms, tokens in used if tokens.total > 0), None)

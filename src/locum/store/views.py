@@ -1,0 +1,44 @@
+"""What the ledger answers with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from locum.policy.board import Event
+from locum.policy.plan import Meter
+from locum.policy.usage import Tokens
+from locum.policy.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a call of `record` changed: the tokens that were new, and what that set off."""
+
+    tokens: Tokens
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """What a scope has used in its current window. `percent` is rounded down to a tenth; None without a limit.
+
+    `unknown_runs` of its runs have not told (all) they used: the totals are then the least it can be.
+    """
+
+    scope: str
+    meter: Meter
+    window: Window
+    totals: Tokens
+    limit: int | None
+    percent: float | None
+    unknown_runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit has read and what is wrong; no problems means that everything adds up."""
+
+    entries: int
+    events: int
+    tokens: Tokens
+    problems: tuple[str, ...]
