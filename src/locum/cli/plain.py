@@ -28,8 +28,11 @@ def held(hold: Json | None) -> str:
 
 def spent(usage: Json) -> str:
     """Used tokens in words: `3,400,000 of 5,000,000 tokens (68 %) this week, until Mon 00:00 (in 2 d)`."""
-    used, limit = usage["totals"]["total"], usage["threshold_tokens"]
+    total, limit = usage["totals"]["total"], usage["threshold_tokens"]
+    used = usage.get("used_tokens", total) if limit else total
     text = f"{used:,} of {limit:,} tokens" if limit else f"{used:,} tokens"
+    if used != total:
+        text += ", weighed by count_tokens,"
     if usage["percent"] is not None:
         text += f" ({usage['percent']:g} %)"
     window, end_ms = usage["window"], from_iso(usage["window"]["end"])

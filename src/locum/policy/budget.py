@@ -54,7 +54,7 @@ def _moment(entry: tuple[int, Tokens]) -> int:
 def spent(reading: Reading, until_ms: int | None) -> Failure:
     """The failure that a reached budget is, as `bump` takes it."""
     budget = reading.budget
-    used = budget.weights.thousandths(reading.used) // 1000
+    used = budget.weights.whole(reading.used)
     what = {
         Brake.CHAIN: f"usage_threshold_tokens of chain {budget.owner}",
         Brake.TIER: f"usage_threshold_tokens of tier {budget.owner}",

@@ -111,7 +111,7 @@ def _concerns(reading: Reading, chain: Chain) -> bool:
 
 def _budget(reading: Reading, now_ms: int, zone: tzinfo | None) -> str:
     budget = reading.budget
-    used = budget.weights.thousandths(reading.used) // 1000
+    used = budget.weights.whole(reading.used)
     full = percent(budget.weights, reading.used, budget.limit)
     what = _BRAKES[budget.brake].format(owner=budget.owner)
     end_ms = reading.window.end_ms

@@ -78,7 +78,7 @@ def notice_of(event: Event) -> Notice | None:
 def crossed(reading: Reading, chain: str, at_ms: int, until_ms: int | None) -> Notice:
     """A budget was used up. `chain` is where the run that crossed it belongs."""
     budget = reading.budget
-    used = budget.weights.thousandths(reading.used) // 1000
+    used = budget.weights.whole(reading.used)
     full = percent(budget.weights, reading.used, budget.limit)
     what = f"{_BRAKES[budget.brake]} {budget.owner}"
     held = "" if budget.acts else " Nothing is held because of it."

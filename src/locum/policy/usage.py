@@ -60,6 +60,10 @@ class Weights:
             + self.cache_write * tokens.cache_write
         )
 
+    def whole(self, tokens: Tokens) -> int:
+        """The weighted sum in whole tokens, rounded down: what is shown beside a limit."""
+        return self.thousandths(tokens) // 1000
+
     def reached(self, tokens: Tokens, limit: int) -> bool:
         """Whether `tokens` use up `limit` whole tokens (`used >= limit`)."""
         return self.thousandths(tokens) >= limit * 1000

@@ -105,6 +105,7 @@ def measured(view: UsageView) -> dict[str, Any]:
     """One chain's or tier's usage in its current window."""
     return {
         "threshold_tokens": view.limit,
+        "used_tokens": view.meter.weights.whole(view.totals),
         "totals": totals(view.totals),
         "window": _window(view.meter.window, view.window),
         "percent": view.percent,

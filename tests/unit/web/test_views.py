@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from locum.cli import plain
 from locum.errors import NotFoundError
 from locum.policy.board import Board, fold
 from locum.policy.budget import percent
@@ -14,7 +15,7 @@ from locum.policy.chain import bump
 from locum.policy.failure import MINUTE, Failure, FailureKind
 from locum.policy.plan import Chain, Meter, Plan, Tier
 from locum.policy.task import Run, RunState, Task, TaskState
-from locum.policy.usage import Tokens
+from locum.policy.usage import Tokens, Weights
 from locum.policy.window import Block, Calendar, Lifetime, Rolling, Window, window_at
 from locum.store.views import UsageView
 from locum.web import views
@@ -177,3 +178,14 @@ def test_windows_compare_as_given():
     """The view shows the window that the ledger counted over, not one it works out itself."""
     shown = views.measured(UsageView("s", Meter(Calendar("day")), Window(NOW, NOW + 5), Tokens(), None, None))
     assert shown["window"]["start"] == "2026-11-22T02:50:00Z"
+
+
+def test_what_is_used_of_a_limit_is_weighed_as_the_limit_is():
+    """Used tokens, limit and percent of one line mean the same tokens; the totals by type stay as they were told."""
+    weights = Weights(input=1000, output=1000, cache_read=100, cache_write=0)
+    totals = Tokens(900, 100, 5_000, 77)
+    meter = Meter(Calendar("day"), weights, limit=3_000)
+    shown = views.measured(UsageView("s", meter, Window(NOW, NOW + 5), totals, 3_000, percent(weights, totals, 3_000)))
+    assert (shown["used_tokens"], shown["percent"]) == (1_500, 50.0)
+    assert shown["totals"]["total"] == totals.total
+    assert plain.spent(shown).startswith("1,500 of 3,000 tokens, weighed by count_tokens, (50 %) this day")
