@@ -29,7 +29,7 @@ check: setup  ## formatting, lint, types, layers
 
 cover: setup  ## branch coverage of policy, store and engine: at least 95 %
 	rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n 0 tests -m "not agents and not slow"
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n $(WORKERS) tests -m "not agents and not slow"
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --include 'src/locum/policy/*,src/locum/store/*,src/locum/engine/*' --fail-under 95
 
@@ -38,7 +38,7 @@ crash: setup  ## kill -9 the real daemon under running agents, 30 times
 
 test-agents: setup  ## the real Claude Code and Codex, against a mock provider
 	$(RUN) tests/acceptance/install_agents.py
-	$(RUN) -m pytest -n 0 tests/acceptance -m agents
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile tests/acceptance -m agents
 
 clean:  ## remove everything that was built
 	rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

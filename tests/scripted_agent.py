@@ -50,7 +50,7 @@ def spend(step: dict[str, object], account: Path) -> None:
 
 
 def main(script: Path) -> int:
-    """Play one step; its keys: prompt (echo it), usage, entries, rate, say, noise, sleep, failure, reset, exit, silent."""
+    """Play one step; its keys: prompt (echo it), usage, entries, rate, say, noise, gate, sleep, failure, reset, exit, silent."""
     step = next_step(script)
     prompt = sys.stdin.read()
     with script.with_suffix(".prompts").open("a") as file:
@@ -64,6 +64,8 @@ def main(script: Path) -> int:
         sys.stdout.flush()
     if said := step.get("say"):
         print(said, flush=True)
+    while (gate := step.get("gate")) and not Path(str(gate)).exists():
+        time.sleep(0.01)
     time.sleep(float(step.get("sleep", 0)))  # type: ignore[arg-type]
     if kind := step.get("failure"):
         event = {"type": "failure", "kind": kind, "message": step.get("message", f"scripted {kind}")}

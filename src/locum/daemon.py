@@ -131,7 +131,7 @@ async def _heed_signals(supervisor: Supervisor) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         async for number in received:
             if number == signal.SIGHUP:
-                await supervisor.reload()
+                await supervisor.refresh()
                 continue
             log.info("stopping", signal=signal.Signals(number).name)
             supervisor.stop()

@@ -211,6 +211,8 @@ class Provider:
         tokens = step.tokens or drawn
         if behaviour == "tool" and not dialect.has_tool_result(exchange.body):
             return Reply(identity, model, tokens, ("running a tool",), *dialect.shell_call(exchange.body, step.command))
+        if behaviour == "subagent":
+            return Reply(identity, model, tokens, ("calling a subagent",), *dialect.agent_call(exchange.body))
         pieces = tuple(f"{step.text} " for _ in range(SLOW_PIECES)) if behaviour == "slow" else (step.text,)
         return Reply(identity, model, tokens, pieces)
 

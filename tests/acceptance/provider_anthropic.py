@@ -100,6 +100,13 @@ def shell_call(body: Mapping[str, Any], command: str) -> tuple[str, str]:
     return "Bash", json.dumps({"command": command, "description": "Run one command"})
 
 
+def agent_call(body: Mapping[str, Any]) -> tuple[str, str]:
+    """Tool name and JSON arguments that make the agent call a subagent."""
+    offered = {tool.get("name") for tool in body.get("tools") or []}
+    call = {"description": "look", "prompt": "look around", "subagent_type": "general-purpose"}
+    return "Agent" if "Agent" in offered else "Task", json.dumps(call | {"run_in_background": False})
+
+
 def message(reply: Reply) -> dict[str, Any]:
     """The whole answer as one JSON body."""
     blocks: list[dict[str, Any]] = [{"type": "text", "text": "".join(reply.pieces)}]

@@ -126,6 +126,11 @@ def shell_call(body: Mapping[str, Any], command: str) -> tuple[str, str]:
     return "shell", json.dumps({"command": ["bash", "-lc", command]})
 
 
+def agent_call(body: Mapping[str, Any]) -> tuple[str, str]:
+    """Codex is not made to call subagents here: a shell call stands in."""
+    return shell_call(body, "true")
+
+
 def message(reply: Reply) -> dict[str, Any]:
     """The whole answer as one JSON body."""
     return _envelope(reply, "completed") | {"output": [_item(reply, "completed")], "usage": _usage(reply)}

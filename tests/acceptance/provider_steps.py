@@ -11,6 +11,7 @@ from locum.policy.usage import Tokens
 Behaviour = Literal[
     "ok",  # the answer
     "tool",  # a shell call first, and the answer once its result is in the request
+    "subagent",  # a subagent is called first (Anthropic Messages only), and the answer once it has ended
     "auth",  # 401
     "forbidden",  # 403
     "credit",  # no money left
@@ -119,6 +120,9 @@ class Dialect(Protocol):
 
     def shell_call(self, body: Mapping[str, Any], command: str) -> tuple[str, str]:
         """Tool name and JSON arguments that make the agent run `command`."""
+
+    def agent_call(self, body: Mapping[str, Any]) -> tuple[str, str]:
+        """Tool name and JSON arguments that make the agent call a subagent."""
 
     def message(self, reply: Reply) -> dict[str, Any]:
         """The whole answer as one JSON body."""

@@ -82,7 +82,9 @@ def test_broken_recordings_can_be_read(agent: Agent, data: st.DataObject) -> Non
         flipped[cut % len(line)] = data.draw(st.integers(0, 255))
     for broken in (line[:cut], bytes(flipped)):
         for source in SOURCES:
-            assert all(is_sound(item) for item in agent.read(Line(source, broken, session="s", run="r", cut=True)))
+            assert all(
+                is_sound(item) for item in agent.read(Line(source, broken, session="s", run="r", cut=True, message="m"))
+            )
 
 
 @every_agent
@@ -92,14 +94,14 @@ def test_events_with_values_of_any_type_can_be_read(agent: Agent, data: st.DataO
     """A field that is suddenly a list, a float, a surrogate or null raises nothing and stays sound."""
     source, line = data.draw(st.sampled_from([known for known in recorded() if known[1].startswith(b"{")]))
     event = swapped(json.loads(line), data.draw(JSON), data.draw(st.integers(0, 10_000)))
-    items = agent.read(Line(source, json.dumps(event).encode(), session="s", run="r"))
+    items = agent.read(Line(source, json.dumps(event).encode(), session="s", run="r", message="m"))
     assert all(is_sound(item) for item in items)
 
 
 @every_agent
 def test_reading_is_a_function_of_the_line(agent: Agent) -> None:
     """Every recorded line read twice, in any order, tells the same keys and counts."""
-    lines = [Line(source, data, session="s", run="r") for source, data in recorded()]
+    lines = [Line(source, data, session="s", run="r", message="m") for source, data in recorded()]
     forwards = [agent.read(line) for line in lines]
     assert list(reversed([agent.read(line) for line in reversed(lines)])) == forwards
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ class Replay:
     items: list[Usage | Signal] = field(default_factory=list)
     by_key: dict[str, Tokens] = field(default_factory=dict)
     session: str = ""
+    message: str = ""
+    model: str | None = None
 
     @property
     def signals(self) -> list[Signal]:
@@ -40,12 +42,14 @@ class Replay:
 
     def feed(self, agent: Agent, line: Line) -> None:
         """Read one line and remember what it told."""
-        for item in agent.read(line):
+        for item in agent.read(replace(line, message=self.message, model=self.model)):
             self.items.append(item)
             if isinstance(item, Usage):
                 self.by_key[item.key] = self.by_key.get(item.key, Tokens()).largest(item.tokens)
             elif item.mark is Mark.SESSION:
                 self.session = item.text
+            elif item.mark is Mark.MESSAGE:
+                self.message, self.model = item.text, item.model
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ class Command:
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line an agent wrote, without its newline. `offset` is its first byte in the file, `run` the run it is
-    read for, `session` the run's session as far as it is known. `cut`: it was too long and lost its end.
+    read for, `session` the run's session as far as it is known, `message` (by `model`) the one this file told
+    last to be beginning. `cut`: it was too long and lost its end.
     `run_started_ms` is when the run began: rows of a transcript from before it tell usage but no signals, for
     the file of a resumed session still holds its old failures.
     """
@@ -76,14 +77,17 @@ class Line:
     cut: bool = False
     session: str = ""
     run_started_ms: int = 0
+    message: str = ""
+    model: str | None = None
 
 
 class Mark(StrEnum):
     """What a signal tells."""
 
     SESSION = "session"  # `text` is the session id
+    MESSAGE = "message"  # `text` is the message (by `model`) that begins: what follows in this file may not name it
     SAID = "said"  # `text` is something the agent said to its user
-    DONE = "done"  # the agent's terminal event, with success
+    DONE = "done"  # the agent's terminal event, with success; `tokens` what it says was spent, not to be counted
     FAILED = "failed"  # a failure: `kind` when its type is known, else `text` and `status` are what there is
     LIMIT = "limit"  # a vendor window's reading: `window`, `reset_ms`, `text` its status
     RETRY = "retry"  # the agent is retrying by itself: `text` why

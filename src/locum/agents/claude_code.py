@@ -60,7 +60,9 @@ class ClaudeCode:
         session = ("--resume", launch.resume) if launch.resume else ("--session-id", launch.fresh)
         argv = (
             seat.program or self.program,
-            *("-p", "--output-format", "stream-json", "--verbose"),
+            # Partial messages tell the final count at once (the transcript follows a tenth of a second later, which
+            # a kill may prevent), and a long answer being written can be told from a hang.
+            *("-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"),
             *model,
             *session,
             *("--dangerously-skip-permissions", *seat.args),
@@ -77,6 +79,8 @@ class ClaudeCode:
             return ()
         if line.source is Source.TRANSCRIPT:
             return tuple(_usage(event, event.get("sessionId"))) if event.get("type") == "assistant" else ()
+        if event.get("type") == "stream_event":
+            return tuple(_stream_event(event, line))
         reader = _READERS.get(lines.text(event.get("type")))
         return tuple(reader(event)) if reader else ()
 
@@ -132,11 +136,19 @@ def _system(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
             yield Signal(Mark.RETRY, error, _ERRORS.get(error, unanswered), status, rule=f"api_retry:{error}")
 
 
-def _stream_event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
-    """Only a message's start: what follows names no message, and is told again by the whole message."""
+def _stream_event(event: Mapping[str, Any], line: Line) -> Iterator[Usage | Signal]:
+    """A message's start, which names it, and its last count, which does not. Subagents do not stream."""
     inner = lines.table(event.get("event"))
+    if event.get("parent_tool_use_id"):
+        return
     if inner.get("type") == "message_start":
         yield from _usage(inner, event.get("session_id"))
+        message = lines.table(inner.get("message"))
+        yield Signal(Mark.MESSAGE, lines.key(message.get("id")), model=lines.text(message.get("model")) or None)
+    elif inner.get("type") == "message_delta" and line.message:
+        tokens = _tokens(lines.table(inner.get("usage")))
+        if tokens:
+            yield Usage(line.message, tokens, line.model, lines.session(event.get("session_id")) or None)
 
 
 def _assistant(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
@@ -161,12 +173,14 @@ def _user(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
 
 def _rate_limit_event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
     info = lines.table(event.get("rate_limit_info"))
-    kind = lines.text(info.get("rateLimitType"))
+    kind, reset_ms = lines.text(info.get("rateLimitType")), lines.epoch_ms(info.get("resetsAt"))
+    if not kind and reset_ms is None:
+        return  # every refusal of a subscription comes with one; only a window or its reset makes it the user's limit
     window, _, model = kind.partition("_day_")
     yield Signal(
         Mark.LIMIT,
         lines.text(info.get("status")),
-        reset_ms=lines.epoch_ms(info.get("resetsAt")),
+        reset_ms=reset_ms,
         window="seven_day" if window == "seven" else kind if kind in ("five_hour", "seven_day") else None,
         model=model if model in _MODELS else None,
         rule=f"rate_limit_event:{kind}",
@@ -215,7 +229,6 @@ _READERS = {
     "assistant": _assistant,
     "rate_limit_event": _rate_limit_event,
     "result": _result,
-    "stream_event": _stream_event,
     "system": _system,
     "user": _user,
 }

@@ -35,7 +35,13 @@ _CONNECTION_ERRORS = frozenset({"http_connection_failed", "response_stream_conne
 
 
 class Codex:
-    """OpenAI's Codex CLI."""
+    """OpenAI's Codex CLI.
+
+    Counted are the rollout's `token_usage_record` rows, one for each response of the model. The sums that Codex also
+    tells (`turn.completed`, `token_count`, and the row's own sum of its thread) are not: after an overflowing context
+    they are made up, a response whose tool call was killed is missing from them, and a sum cannot be told from its
+    parts by key. The usage of a Codex that writes no such rows is unknown.
+    """
 
     name = "codex"
     program = "codex"
@@ -75,7 +81,7 @@ class Codex:
             return ()
         if line.source is Source.TRANSCRIPT:
             return tuple(_rollout(event, line))
-        return tuple(_event(event, line))
+        return tuple(_event(event))
 
     def sources(self, seat: Seat, cwd: Path, session: str, env: Mapping[str, str]) -> tuple[str, ...]:  # noqa: ARG002
         """The thread's rollout, whatever day it began."""
@@ -101,23 +107,29 @@ def _folder(seat: Seat, env: Mapping[str, str]) -> Path:
     return Path(named) if named else Path(seat.env.get("HOME") or env.get("HOME") or "/", ".codex")
 
 
-def _usage(used: Mapping[str, Any], thread: str, at_ms: int | None = None) -> Iterator[Usage]:
-    """The thread's sum so far. Codex counts cached tokens into its input; here the types are kept apart."""
+def _tokens(used: Mapping[str, Any]) -> Tokens:
+    """Codex counts cached tokens into its input; here the types are kept apart."""
     cache_read, cache_write = (
         lines.count(used.get("cached_input_tokens")),
         lines.count(used.get("cache_write_input_tokens")),
     )
-    tokens = Tokens(
+    return Tokens(
         input=max(0, lines.count(used.get("input_tokens")) - cache_read - cache_write),
         output=lines.count(used.get("output_tokens")),
         cache_read=cache_read,
         cache_write=cache_write,
     )
-    if thread and tokens:
-        yield Usage(f"thread:{thread}", tokens, session=thread, at_ms=at_ms)
 
 
-def _event(event: Mapping[str, Any], line: Line) -> Iterator[Usage | Signal]:
+def _usage(record: Mapping[str, Any], at_ms: int | None) -> Iterator[Usage]:
+    """What one response cost."""
+    response, tokens = lines.key(record.get("response_id")), _tokens(lines.table(record.get("usage")))
+    if response and tokens:
+        thread = lines.session(record.get("thread_id")) or None
+        yield Usage(f"response:{response}", tokens, session=thread, at_ms=at_ms)
+
+
+def _event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
     match event.get("type"):
         case "thread.started":
             session = lines.session(event.get("thread_id"))
@@ -130,8 +142,7 @@ def _event(event: Mapping[str, Any], line: Line) -> Iterator[Usage | Signal]:
         case "turn.failed":
             yield _error(lines.text(lines.table(event.get("error")).get("message")))
         case "turn.completed":
-            yield from _usage(lines.table(event.get("usage")), lines.session(line.session))
-            yield Signal(Mark.DONE)
+            yield Signal(Mark.DONE, tokens=_tokens(lines.table(event.get("usage"))) or None)
 
 
 def _item(item: Mapping[str, Any], *, done: bool) -> Iterator[Signal]:
@@ -160,18 +171,12 @@ def _status(message: str) -> int | None:
 def _rollout(row: Mapping[str, Any], line: Line) -> Iterator[Usage | Signal]:
     payload, at_ms = lines.table(row.get("payload")), lines.moment_ms(row.get("timestamp"))
     if row.get("type") == "token_usage_record":
-        thread = lines.session(payload.get("thread_id"))
-        yield from _usage(lines.table(payload.get("thread_token_usage")), thread, at_ms)
+        yield from _usage(payload, at_ms)
+    elif row.get("type") != "event_msg" or (at_ms is not None and at_ms < line.run_started_ms):
         return
-    if row.get("type") != "event_msg":
-        return
-    ours = at_ms is None or at_ms >= line.run_started_ms
-    if payload.get("type") == "token_count":
-        total = lines.table(lines.table(payload.get("info")).get("total_token_usage"))
-        yield from _usage(total, lines.session(line.session), at_ms)
-        if ours:
-            yield from _limits(lines.table(payload.get("rate_limits")))
-    elif payload.get("type") == "task_complete" and ours:
+    elif payload.get("type") == "token_count":
+        yield from _limits(lines.table(payload.get("rate_limits")))
+    elif payload.get("type") == "task_complete":
         yield from _typed_error(lines.table(payload.get("error")))
 
 

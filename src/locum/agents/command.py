@@ -1,14 +1,4 @@
-"""Any program: judged by its exit code, or by the lines of a small protocol when it speaks that.
-
-| it wrote | it ended | verdict |
-| --- | --- | --- |
-| a failure, or a result with status "error", last | any way | that failure |
-| a result with status "ok" last | 0, or killed after it | success |
-| a result with status "ok" last | any other code | as if it had told no result |
-| no result | 0 | success |
-| no result | 126, 127, or killed | crash |
-| no result | any other code | a text rule, else crash |
-"""
+"""Any program: judged by its exit code, or by the lines of a small protocol when it speaks that."""
 
 from __future__ import annotations
 
@@ -29,7 +19,17 @@ _MOST_SAID = 2_000
 
 
 class ProgramAgent:
-    """A program of the user's own. `reports_usage` is False: its usage is known only as far as it reports any."""
+    """A program of the user's own. `reports_usage` is False: its usage is known only as far as it reports any.
+
+    | it wrote | it ended | verdict |
+    | --- | --- | --- |
+    | a failure, or a result with status "error", last | any way | that failure |
+    | a result with status "ok" last | 0, or killed after it | success |
+    | a result with status "ok" last | any other code | as if it had told no result |
+    | no result | 0 | success |
+    | no result | 126, 127, or killed | crash |
+    | no result | any other code | a text rule, else crash |
+    """
 
     name = "command"
     program = "command"

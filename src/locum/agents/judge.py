@@ -83,7 +83,7 @@ def judge(told: Signal, rules: Sequence[Rule], end: End, signals: Sequence[Signa
         reset_ms = parse_reset(told.text, end.ended_ms, end.timezone)
     return Failure(
         kind=kind or FailureKind.UNKNOWN,
-        evidence=_evidence(told.text) or rule,
+        evidence=_evidence(told.text, match) or rule,
         rule=rule,
         reset_ms=reset_ms,
         window=(limit.window if limit else None) or (match.rule.window if match else None) or told.window,
@@ -113,7 +113,7 @@ def by_text(rules: Sequence[Rule], end: End) -> Failure | None:
             continue
         return Failure(
             kind=match.rule.kind,
-            evidence=_evidence(match.line),
+            evidence=_evidence(match.line, match),
             rule=match.rule.id,
             reset_ms=parse_reset(match.line, end.ended_ms, end.timezone) if match.rule.reset else None,
             window=match.rule.window,
@@ -182,5 +182,7 @@ def _rejected(signals: Sequence[Signal]) -> Signal | None:
     return max(rejected, key=lambda signal: signal.reset_ms or 0, default=None)
 
 
-def _evidence(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST_EVIDENCE]
+def _evidence(text: str, match: Match | None = None) -> str:
+    """What people read: one line, bounded, with the remedy its rule knows at the end."""
+    remedy = f" - {match.rule.remedy}" if match is not None and match.rule.remedy else ""
+    return (" ".join(text.split())[: max(0, _LONGEST_EVIDENCE - len(remedy))] + remedy)[:_LONGEST_EVIDENCE]

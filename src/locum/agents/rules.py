@@ -16,7 +16,7 @@ from locum.policy.failure import WINDOW_MS, FailureKind
 Where = Literal["message", "out", "err"]
 _PLACES: tuple[Where, ...] = ("message", "out", "err")
 _LIMITS = frozenset({FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT})
-_KEYS = frozenset({"id", "agent", "kind", "pattern", "where", "window", "model", "reset", "lost_session"})
+_KEYS = frozenset({"id", "agent", "kind", "pattern", "where", "window", "model", "reset", "lost_session", "remedy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Rule:
 
     `pattern` is tried at the start of each line; a group named `model` names the one model limited. `where` says
     what is searched: "message" (the text of a typed error), "out" and "err" (the tails of the streams, and only
-    when nothing typed told how the run ended). `reset`: the sentence tells when it is over.
+    when nothing typed told how the run ended). `reset`: the sentence tells when it is over. `remedy`: what to do,
+    where the sentence itself does not say it.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Rule:
     model: str | None = None
     reset: bool = False
     lost_session: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +114,5 @@ def _rule(table: Mapping[str, Any], agent: str) -> Rule:
         model=table.get("model"),
         reset=bool(table.get("reset", False)),
         lost_session=bool(table.get("lost_session", False)),
+        remedy=str(table.get("remedy", "")),
     )

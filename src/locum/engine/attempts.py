@@ -117,8 +117,9 @@ class Attempts:
         except (LocumError, OSError) as error:
             # Nothing has been started (the disk is full, the tier was edited away in this very moment), or it stays
             # open for the next daemon: the task is offered again.
-            log.error("run_not_started", run=run.id, error=str(error))  # noqa: TRY400 - a sentence, not a bug
-            await anyio.sleep(STATE_PAUSE)
+            log.error("run_put_off", run=run.id, error=str(error))  # noqa: TRY400 - a sentence, not a bug
+            with anyio.move_on_after(STATE_PAUSE):
+                await self.stopping.wait()
         finally:
             self._begun.pop(task.id, None)
             self.bell.ring()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Protocol
 
+import anyio.lowlevel
+
 from locum.agents.base import Agent, Mark, Signal, Source
 from locum.clock import Clock
 from locum.engine.bell import Bell
@@ -25,6 +27,7 @@ class Service(Protocol):
     ledger: Ledger
     clock: Clock
     bell: Bell
+    low_disk: bool
 
     @property
     def agents(self) -> Mapping[str, Agent]:
@@ -54,6 +57,12 @@ async def follow(service: Service, task_id: str, *, from_start: bool) -> AsyncGe
         heard = service.bell.heard()
         runs = await ledger.runs(task.id)
         for run in runs[shown:]:
+            for seq, event in await ledger.events(seen, chain=task.chain):
+                if event.at_ms > run.started_ms:
+                    break  # it belongs behind this attempt
+                seen = seq
+                if event.kind in _SWITCHES:
+                    yield _switch(event)
             async for happening in _attempt(service, run):
                 yield happening
             shown, waiting = shown + 1, None
@@ -92,19 +101,23 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
         over = (await service.ledger.run(run.id)).state is not RunState.RUNNING
         for tail in tails:
             for text in _texts(agent, tail, last=over):
-                yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": text}
+                if text is None:
+                    await anyio.lowlevel.checkpoint()
+                else:
+                    yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": text}
         if over:
             break
-        await service.bell.wait(heard, LOOK_EVERY)
+        await service.bell.wait(heard, 0 if any(tail.behind for tail in tails) else LOOK_EVERY)
     run = await service.ledger.run(run.id)
     if run.state is RunState.FAILED:
         yield _failed(run)
 
 
-def _texts(agent: Agent, tail: Tail, *, last: bool) -> Iterator[str]:
-    """What a person wants to read of the new lines: what the agent said, or plain output as it is."""
+def _texts(agent: Agent, tail: Tail, *, last: bool) -> Iterator[str | None]:
+    """What a person wants to read of the new lines: what the agent said, or plain output as it is; None at times."""
     for line in tail.read(last=last):
         if line is None:
+            yield None
             continue
         told = agent.read(line)
         said = [each.text for each in told if isinstance(each, Signal) and each.mark is Mark.SAID]
@@ -148,6 +161,8 @@ def _waits_for(service: Service, task: Task, runs: list[Run]) -> tuple[str, int 
         return None
     if board.chain(chain.name).paused:
         return f"chain {chain.name} is paused", None
+    if service.low_disk:
+        return "the disk is almost full (limits.min_free)", None
     if task.not_before_ms > now_ms:
         return "it tries the same tier again", task.not_before_ms
     free_ms = free_at_ms(board, chain, now_ms, avoided(runs))

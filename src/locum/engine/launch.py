@@ -55,6 +55,7 @@ def prepare(
     bounds: Bounds,
     environ: Mapping[str, str],
     timezone: str,
+    began: float,
 ) -> Prepared:
     """Write the run's folder and work out what to start.
 
@@ -76,20 +77,25 @@ def prepare(
             "environ": {name: env[name] for name in HOME_VARIABLES if name in env},
             "bounds": [bounds.stall_after, bounds.time_limit, bounds.spool, bounds.stop_grace],
             "timezone": timezone,
+            "began": began,
         }
     )
     spawn = Spawn(run.id, command.argv, env, Path(run.cwd), spool.folder)
-    return Prepared(spawn, Watched(run, agent, seat, spool, bounds, env, timezone))
+    return Prepared(spawn, Watched(run, agent, seat, spool, bounds, env, timezone, began))
 
 
-def remembered(run: Run, agent: Agent, spool: Spool, fallback: Bounds) -> Watched:
-    """How to watch a run that was started by a daemon that is gone; its own snapshot, not today's config."""
+def remembered(run: Run, agent: Agent, spool: Spool, fallback: Bounds, now: float) -> Watched:
+    """How to watch a run that was started by a daemon that is gone; its own snapshot, not today's config.
+
+    `now` is the host's monotonic clock: what lives has begun since the host did, so that the two compare.
+    """
     meta = spool.meta()
     home = meta.get("home")
     given = meta.get("bounds")
     bounds = Bounds(*given) if isinstance(given, list) and len(given) == 4 else fallback
     seat = Seat(run.tier.name, run.tier.model, home=Path(home) if home else None)
-    return Watched(run, agent, seat, spool, bounds, meta.get("environ", {}), meta.get("timezone", "UTC"))
+    environ, timezone, began = meta.get("environ", {}), meta.get("timezone", "UTC"), meta.get("began", now)
+    return Watched(run, agent, seat, spool, bounds, environ, timezone, began)
 
 
 def free_bytes(folder: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -13,7 +13,7 @@ import structlog
 from locum.agents.base import Agent, End, Mark, Seat, Signal, Source, Success
 from locum.clock import Clock
 from locum.engine.process import Process
-from locum.engine.spool import Spool, Tail, expand, tail_text
+from locum.engine.spool import CHUNK, Spool, Tail, expand, tail_text
 from locum.errors import StateError
 from locum.policy.failure import ANSWERS, Failure, FailureKind
 from locum.policy.task import Ending, Run, RunState
@@ -29,8 +29,12 @@ TRANSCRIPTS_EVERY = 2.0
 RETRYING_FOR = 60.0
 """Seconds an agent may go on retrying by itself; after that the supervisor's own answer is better."""
 DISK_PAUSE = 2.0
-SIGNALS_KEPT = 5_000
+SIGNALS_KEPT = 1_000
+WORK = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE})
 SAID_KEPT = 4_000
+TEXT_KEPT = 32_000
+"""Characters of a signal's text: more than any rule or person needs, and all of them fit into memory."""
+TOOLS_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Everything about a run that does not change while it runs."""
+    """Everything about a run that does not change while it runs. `began` is the host's monotonic clock, seconds."""
 
     run: Run
     agent: Agent
@@ -54,6 +58,7 @@ class Watched:
     bounds: Bounds
     environ: Mapping[str, str]
     timezone: str
+    began: float
 
 
 @dataclass
@@ -66,11 +71,13 @@ class Runner:
     stopping: anyio.Event = field(default_factory=anyio.Event)
     _tails: dict[Path, Tail] = field(default_factory=dict)
     _signals: deque[Signal] = field(default_factory=lambda: deque(maxlen=SIGNALS_KEPT))
+    _limits: dict[tuple[str | None, str | None], Signal] = field(default_factory=dict)  # by window and model
     _tools: set[str] = field(default_factory=set)
     _session: str = ""
     _said: str = ""
     _total: Tokens | None = None
     _saw_usage: bool = False
+    _uncounted: bool = False
     _retrying: Signal | None = None
     _retrying_since: float = 0.0
     _looked_for_transcripts: float = -TRANSCRIPTS_EVERY
@@ -80,12 +87,21 @@ class Runner:
         """Follow the run to its end. `process` None: it has ended already, while nobody watched.
 
         Returns how it ended, and the failure if it was one.
+
+        Raises:
+            StateError: the ledger cannot be read, or cannot take what was spent when the run is to stop.
+
         """
         self._open()
-        stopped = await self._follow(process) if process else None
+        stopped = None
         if process:
+            stopped = await self._follow(process)
             await process.sweep()
-        while not await self._read(last=True) and self._behind:  # noqa: ASYNC110 - waits for space on the disk
+        else:
+            await self._read()  # its streams name the session, whose transcripts are then found
+        while not await self._read(last=True) and self._behind:
+            if self.stopping.is_set():
+                raise StateError("what the run has spent cannot be recorded now")
             await anyio.sleep(DISK_PAUSE)
         return self._judge(stopped, await self.ledger.run_tokens(self.watched.run.id))
 
@@ -106,23 +122,36 @@ class Runner:
 
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
-            quiet_since = started = self.clock.monotonic()
+            quiet_since = self.clock.monotonic()
             while not gone.is_set():
-                with anyio.move_on_after(LOOK_EVERY):
+                with anyio.move_on_after(self._pause()):
                     await gone.wait()
                 now = self.clock.monotonic()
-                if await self._read():
+                if await self._read() or self._behind:  # what could not be recorded was no silence
                     quiet_since = now
                 if self.stopping.is_set():
                     await process.stop(self.watched.bounds.stop_grace)
                     break
-                reason = self._exceeded(process, quiet=now - quiet_since, ran=now - started)
+                reason = self._exceeded(process, quiet=now - quiet_since, ran=now - self.watched.began)
                 if reason:
-                    log.warning("run_stopped", run=self.watched.run.id, kind=reason.kind, reason=reason.evidence)
-                    await process.stop(self.watched.bounds.stop_grace)
+                    await self._end(process, reason)
                     break
             group.cancel_scope.cancel()
         return reason
+
+    def _pause(self) -> float:
+        """Seconds until the next look."""
+        if self._behind:
+            return DISK_PAUSE
+        return 0 if any(tail.behind for tail in self._tails.values()) else LOOK_EVERY
+
+    async def _end(self, process: Process, reason: Failure) -> None:
+        """Stop a run that has outgrown a bound."""
+        spool, bounds = self.watched.spool, self.watched.bounds
+        log.warning("run_stopped", run=self.watched.run.id, kind=reason.kind, reason=reason.evidence)
+        flooding = spool.size() > bounds.spool  # in ten seconds of grace it could fill the disk
+        await process.stop(0 if flooding else bounds.stop_grace)
+        spool.cut(bounds.spool + CHUNK)
 
     def _exceeded(self, process: Process, quiet: float, ran: float) -> Failure | None:
         """Whether the run has outgrown a bound, and which failure that is."""
@@ -147,7 +176,8 @@ class Runner:
         self._find_transcripts(always=last)
         moved = False
         try:
-            for tail in list(self._tails.values()):
+            # Transcripts first: they tell when a count was spent, and who tells a count first dates it.
+            for tail in sorted(self._tails.values(), key=lambda each: each.source is not Source.TRANSCRIPT):
                 before = tail.position
                 await self._read_tail(tail, last=last)
                 moved = moved or tail.position != before
@@ -174,6 +204,8 @@ class Runner:
                 else:
                     await self._heed(told)
                     tail.session = self._session
+                    if told.mark is Mark.MESSAGE:
+                        tail.message, tail.model = told.text, told.model
         await self._record(usages)
 
     def _find_transcripts(self, *, always: bool) -> None:
@@ -193,9 +225,10 @@ class Runner:
             return
         self._saw_usage = True
         self._retrying = None
-        await self.ledger.record(self.watched.run.id, usages, self.clock.now_ms(), jitter=self.clock.fraction())
+        await self.ledger.record(self.watched.run.id, usages, self.clock.now_ms())
 
-    async def _heed(self, signal: Signal) -> None:
+    async def _heed(self, told: Signal) -> None:
+        signal = replace(told, text=told.text[:TEXT_KEPT]) if len(told.text) > TEXT_KEPT else told
         match signal.mark:
             case Mark.SESSION:
                 if signal.text and signal.text != self._session:
@@ -203,10 +236,11 @@ class Runner:
                     await self.ledger.saw_session(self.watched.run.id, signal.text)
                     self._looked_for_transcripts = -TRANSCRIPTS_EVERY
             case Mark.SAID:
-                self._said = signal.text[-SAID_KEPT:]
+                self._said = told.text[-SAID_KEPT:]
                 self._retrying = None
             case Mark.TOOL:
-                self._tools.add(signal.text)
+                if len(self._tools) < TOOLS_KEPT:
+                    self._tools.add(signal.text)
                 self._retrying = None
             case Mark.TOOL_DONE:
                 self._tools.discard(signal.text)
@@ -216,7 +250,13 @@ class Runner:
                 if self._retrying is None:
                     self._retrying_since = self.clock.monotonic()
                 self._retrying = signal
-        if signal.mark not in (Mark.SAID, Mark.TOOL, Mark.TOOL_DONE):
+            case Mark.LIMIT:
+                self._limits[signal.window, signal.model] = signal  # the last reading is what matters
+            case Mark.DONE:
+                self._uncounted = signal.tokens is not None
+        if signal.mark in WORK and self._signals and self._signals[-1].mark in WORK:
+            self._signals[-1] = signal  # that there was work is told, not how much of it
+        elif signal.mark not in (Mark.MESSAGE, Mark.LIMIT):
             self._signals.append(signal)
 
     def _judge(self, stopped: Failure | None, spent: Tokens) -> tuple[Ending, Failure | None]:
@@ -230,8 +270,8 @@ class Runner:
             tokens=spent,
             timezone=watched.timezone,
         )
-        verdict = watched.agent.verdict(end, tuple(self._signals))
-        known = watched.agent.reports_usage or self._saw_usage
+        verdict = watched.agent.verdict(end, (*self._limits.values(), *self._signals))
+        known = self._saw_usage or (watched.agent.reports_usage and not self._uncounted)
 
         def ending(state: RunState) -> Ending:
             said = verdict.said if isinstance(verdict, Success) and verdict.said else self._said

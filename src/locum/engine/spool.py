@@ -14,7 +14,8 @@ from typing import Any
 
 from locum.agents.base import Line, Source
 
-CHUNK = 1 << 20
+CHUNK = 256 << 10
+"""Bytes that are read at a time: other work waits no longer than their lines take."""
 LONGEST_LINE = 16 << 20
 """Bytes of one line that are kept; the rest of a longer one is read past."""
 TAIL = 16 << 10
@@ -97,6 +98,13 @@ class Spool:
                 total += path.stat().st_size
         return total
 
+    def cut(self, most: int) -> None:
+        """Keep no more than the first `most` bytes of each stream; nobody writes them any more."""
+        for path in (self.out, self.err):
+            with contextlib.suppress(OSError):
+                if path.stat().st_size > most:
+                    os.truncate(path, most)
+
     def clear_tmp(self) -> None:
         """Remove the run's temporary files."""
         shutil.rmtree(self.tmp, ignore_errors=True)
@@ -125,16 +133,22 @@ class Tail:
     run: str
     session: str = ""
     run_started_ms: int = 0
+    message: str = ""
+    model: str | None = None
+    behind: bool = False
+    """Whether the last look left something unread."""
     _offset: int = 0
     _inode: int = 0
     _held: bytearray = field(default_factory=bytearray)
     _skipping: bool = False
 
     def read(self, *, last: bool = False) -> Iterator[Line | None]:
-        """The complete lines written since; None after each chunk, so that the reader can let others work.
+        """The complete lines of the next chunk, then None, so that the reader can let others work.
 
-        `last`: nothing more will be written, so an unfinished line is complete as well.
+        One look reads one chunk: an agent may write faster than anybody can read, and must not keep its reader from
+        everything else. `last`: nothing more will be written, so all is read and an unfinished line is complete.
         """
+        self.behind = False
         try:
             file = self.path.open("rb")
         except OSError:
@@ -145,6 +159,9 @@ class Tail:
             while chunk := file.read(CHUNK):
                 yield from self._split(chunk)
                 yield None
+                if not last:
+                    self.behind = len(chunk) == CHUNK
+                    break
         if last and self._held:
             yield self._line(bytes(self._held), self._offset - len(self._held))
             self._held.clear()
@@ -183,7 +200,8 @@ class Tail:
             self._skipping = True
 
     def _line(self, data: bytes, offset: int, *, cut: bool = False) -> Line:
-        return Line(self.source, data.removesuffix(b"\r"), offset, self.run, cut, self.session, self.run_started_ms)
+        told = (self.session, self.run_started_ms, self.message, self.model)
+        return Line(self.source, data.removesuffix(b"\r"), offset, self.run, cut, *told)
 
 
 def expand(patterns: tuple[str, ...]) -> list[Path]:

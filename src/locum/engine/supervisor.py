@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 LONGEST_SLEEP = 30.0
 """Seconds after which the wall clock is read again whatever is due: a suspended host wakes up late."""
 RETIRE_EVERY = 3600.0
+LONGEST_RETRY_MS = 60_000
+"""The longest wait in place: one that seems longer was set by a clock that has been set back since."""
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Supervisor:
     stopping: anyio.Event = field(default_factory=anyio.Event)
     bell: Bell = field(default_factory=Bell)
     _retry_at_ms: int | None = None
+    _unplanned: bool = False  # the ledger has yet to take over the configuration in use
+    _untold: str = ""  # why the file was rejected, until that is on record
 
     def __post_init__(self) -> None:
         """Take what the loaded configuration says."""
@@ -169,21 +173,48 @@ class Supervisor:
     # ── configuration ────────────────────────────────────────────────────────────────────────────────────
 
     async def reload(self) -> Unchanged | Applied | Rejected:
-        """Read service.json again: apply it whole, or keep the last good one and say why."""
+        """Read service.json again: apply it whole, or keep the last good one and say why.
+
+        Raises:
+            StateError: the ledger cannot take it now; what is left to do is done as soon as it can.
+
+        """
         outcome = self.reloader.refresh()
         match outcome:
             case Applied(loaded=loaded):
                 self.attempts.seats = self._seats()
-                await self.attempts.look_at_logins()
+                self._unplanned = True
                 log.info("config_applied", path=str(loaded.path), warnings=[str(each) for each in loaded.warnings])
             case Rejected(problems=problems):
-                text = "\n".join(str(problem) for problem in problems)
-                await self.ledger.reject_config(text, self.clock.now_ms())
+                self._untold = "\n".join(str(problem) for problem in problems)
                 log.error("config_rejected", problems=[str(problem) for problem in problems])
             case Unchanged():
                 pass
-        self.bell.ring()
+        try:
+            await self._catch_up()
+        finally:
+            self.bell.ring()
         return outcome
+
+    async def refresh(self) -> None:
+        """Reload because the file has changed or somebody waved; nobody is there to hear of trouble with the disk."""
+        try:
+            await self.reload()
+        except StateError as error:
+            log.error("state_error", error=str(error))  # noqa: TRY400 - it is a sentence, not a bug
+
+    async def _catch_up(self) -> None:
+        """Have the ledger take over what has been loaded, and keep what was rejected."""
+        if self._unplanned:
+            await self.attempts.look_at_logins()
+            self._unplanned = False
+        told, self._untold = self._untold, ""
+        try:
+            if told:
+                await self.ledger.reject_config(told, self.clock.now_ms())
+        except StateError:
+            self._untold = self._untold or told
+            raise
 
     @property
     def agents(self) -> Mapping[str, Agent]:
@@ -205,11 +236,13 @@ class Supervisor:
             while not self.stopping.is_set():
                 heard = self.bell.heard()
                 try:
+                    await self._catch_up()
                     await self._settle()
                     await self._dispatch(group)
-                except StateError as error:
+                except (StateError, OSError) as error:
                     log.error("state_error", error=str(error))  # noqa: TRY400 - it is a sentence, not a bug
                     await anyio.sleep(STATE_PAUSE)
+                    continue
                 await self.bell.wait(heard, self._sleep())
             self.attempts.stop_all()
 
@@ -245,7 +278,7 @@ class Supervisor:
                 await self._give_up(task, f"chain {task.chain} is not in the configuration any more", "no_chain")
             elif not Path(task.cwd).is_dir():
                 await self._give_up(task, f"the working directory {task.cwd} does not exist any more", "no_cwd")
-            elif task.not_before_ms > now_ms:
+            elif now_ms < task.not_before_ms <= now_ms + LONGEST_RETRY_MS:
                 self._retry_at_ms = min(self._retry_at_ms or task.not_before_ms, task.not_before_ms)
             elif self._has_place(task):
                 await self._offer(group, task, chain, now_ms)
@@ -264,7 +297,9 @@ class Supervisor:
         avoid = avoided(runs)
         tier = pick(self.ledger.board, chain, now_ms, busy=self.busy(), avoid=avoid)
         if tier is None:
-            if task.no_wait and free_at_ms(self.ledger.board, chain, now_ms, avoid) != now_ms:
+            if avoid >= {each.name for each in chain.tiers}:
+                await self._give_up(task, "every tier that the chain has now has been tried", "every_tier")
+            elif task.no_wait and free_at_ms(self.ledger.board, chain, now_ms, avoid) != now_ms:
                 await self._give_up(task, "no tier is available now", "no_tier")
             return
         run = Run(
@@ -297,19 +332,25 @@ class Supervisor:
 
     async def _watch_config(self) -> None:
         async for _ in watch(self.loaded.path, stop=self.stopping):
-            await self.reload()
+            await self.refresh()
 
     async def _retire(self) -> None:
-        """Remove the files of runs that ended longer ago than `limits.retention`."""
+        """Remove the files of runs that ended longer ago than `limits.retention`, every hour."""
         while not self.stopping.is_set():
-            before_ms = self.clock.now_ms() - self.loaded.service.limits.retention_ms
-            await self.ledger.prune(before_ms)
-            kept = {run.id for run in await self.ledger.open_runs()}
-            for folder in (self.state / "runs").iterdir():
-                if folder.name not in kept and folder.stat().st_mtime_ns < before_ms * 1_000_000:
-                    shutil.rmtree(folder, ignore_errors=True)
+            try:
+                await self._retire_once()
+            except (StateError, OSError) as error:
+                log.error("not_retired", error=str(error))  # noqa: TRY400 - it is a sentence, not a bug
             with anyio.move_on_after(RETIRE_EVERY):
                 await self.stopping.wait()
+
+    async def _retire_once(self) -> None:
+        before_ms = self.clock.now_ms() - self.loaded.service.limits.retention_ms
+        await self.ledger.prune(before_ms)
+        kept = {run.id for run in await self.ledger.open_runs()}
+        for folder in (self.state / "runs").iterdir():
+            if folder.name not in kept and folder.stat().st_mtime_ns < before_ms * 1_000_000:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _chain(self, name: str) -> Chain:
         chain = self.ledger.plan.chains.get(name)

@@ -45,7 +45,8 @@ def test_a_fresh_run_pins_its_session_and_takes_the_prompt_from_stdin() -> None:
     command = AGENT.command(launch(seat))
     assert command.argv == (
         "/opt/claude",
-        *("-p", "--output-format", "stream-json", "--verbose", "--model", "opus", "--session-id", "fresh-id"),
+        *("-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"),
+        *("--model", "opus", "--session-id", "fresh-id"),
         *("--dangerously-skip-permissions", "--max-turns", "3"),
     )
     assert command.stdin == b"say done"
@@ -54,10 +55,19 @@ def test_a_fresh_run_pins_its_session_and_takes_the_prompt_from_stdin() -> None:
     assert command.env["CLAUDE_CONFIG_DIR"] == "/h"
 
 
+@pytest.mark.parametrize(
+    "name", ["DISABLE_TELEMETRY", "DISABLE_ERROR_REPORTING", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"]
+)
+def test_no_request_is_made_that_is_not_the_tasks(name: str) -> None:
+    """Side requests spend tokens that no message shows and tell others of the work; they are off unless asked for."""
+    assert AGENT.command(launch(Seat("t"))).env[name] == "1"
+    assert AGENT.command(launch(Seat("t", env={name: "0"}))).env[name] == "0"
+
+
 def test_a_resumed_run_names_the_session_once() -> None:
     """--resume stands in place of --session-id, and no home leaves the user's own login alone."""
     command = AGENT.command(launch(Seat("t"), resume="old"))
-    assert command.argv[4:7] == ("--verbose", "--resume", "old")
+    assert command.argv[5:8] == ("--include-partial-messages", "--resume", "old")
     assert "--session-id" not in command.argv
     assert "CLAUDE_CONFIG_DIR" not in command.env
 
@@ -74,12 +84,34 @@ def test_transcripts_and_login_are_looked_for_where_the_agent_keeps_them() -> No
 def test_a_message_is_one_key_however_often_it_is_told() -> None:
     """Blocks, partial messages, the transcript and forked sessions all repeat one message: one key, largest wins."""
     start = {"type": "stream_event", "event": {"type": "message_start", "message": message()["message"]}}
-    delta = {"type": "stream_event", "event": {"type": "message_delta", "usage": {"output_tokens": 42}}}
-    out = read(AGENT, start, message(), message(), delta)
+    delta = {"type": "stream_event", "event": {"type": "message_delta", "usage": USED | {"output_tokens": 42}}}
+    out = read(AGENT, start, message(), message()) + read(AGENT, delta, message="msg_1", model="m")
     row = message(used=USED | {"output_tokens": 42}) | {"sessionId": "s-2", "timestamp": "2026-11-22T06:50:11Z"}
     rows = read(AGENT, row, source=Source.TRANSCRIPT)
-    assert [item.key for item in (*out, *rows) if isinstance(item, Usage)] == ["msg_1"] * 4
+    assert [item.key for item in (*out, *rows) if isinstance(item, Usage)] == ["msg_1"] * 5
+    assert out[-1] == Usage("msg_1", Tokens(1200, 42, 800, 300), "m")
     assert rows == [Usage("msg_1", Tokens(1200, 42, 800, 300), "m", "s-2", 1_795_330_211_000)]
+
+
+def test_a_streamed_count_belongs_to_the_message_that_began_last() -> None:
+    """A message's final count does not name it: its beginning did. Without one, or from a subagent, it counts nothing."""
+    start = {"type": "stream_event", "event": {"type": "message_start", "message": message("msg_7")["message"]}}
+    delta = {"type": "stream_event", "event": {"type": "message_delta", "usage": USED}}
+    assert read(AGENT, start)[1] == Signal(Mark.MESSAGE, "msg_7", model="m")
+    assert read(AGENT, delta) == []
+    assert read(AGENT, delta | {"parent_tool_use_id": "toolu_1"}, message="msg_7") == []
+    assert read(AGENT, start | {"parent_tool_use_id": "toolu_1"}) == []
+
+
+def test_a_subagents_messages_count_once() -> None:
+    """A subagent's message is told on the stream and in a file of its own below the session's: one key."""
+    used = USED | {"output_tokens": 42}
+    streamed = read(AGENT, message("msg_sub") | {"parent_tool_use_id": "toolu_1"})
+    row = message("msg_sub", used=used) | {"isSidechain": True, "agentId": "a1", "sessionId": "s-1"}
+    filed = read(AGENT, row, source=Source.TRANSCRIPT)
+    assert [item.key for item in (*streamed, *filed) if isinstance(item, Usage)] == ["msg_sub", "msg_sub"]
+    found = AGENT.sources(Seat("t", home=Path("/h")), Path("/w"), "s-1", {})
+    assert Path("/h/projects/-w/s-1/subagents/agent-a1.jsonl").match(found[1].replace("/**/", "/*/"))
 
 
 def test_what_cost_nothing_is_not_usage() -> None:
@@ -120,7 +152,10 @@ def test_a_subagents_words_are_not_the_agents() -> None:
         (failed("billing_error", "Credit balance is too low", 400), FailureKind.CREDIT_EXHAUSTED),
         (failed("unknown", "pay", 402), FailureKind.CREDIT_EXHAUSTED),
         (failed("rate_limit", "API Error: Request rejected (429)", 429), FailureKind.RATE_LIMIT),
-        (failed("rate_limit", "API Error: Server is temporarily limiting requests (not…", 429), FailureKind.OVERLOADED),
+        (
+            failed("rate_limit", "API Error: Server is temporarily limiting requests (not your usage limit) · x", 429),
+            FailureKind.RATE_LIMIT,
+        ),
         (failed("rate_limit", "You've hit your weekly limit · resets 3pm", 429), FailureKind.USAGE_LIMIT),
         (failed("rate_limit", "You've hit your monthly spend limit.", 429), FailureKind.CREDIT_EXHAUSTED),
         (failed("overloaded", "busy"), FailureKind.OVERLOADED),
@@ -129,6 +164,11 @@ def test_a_subagents_words_are_not_the_agents() -> None:
         (failed("server_error", "You've hit your session limit · resets 3pm", 500), FailureKind.SERVER_ERROR),
         (failed("server_error", "You've hit your session limit · resets 3pm"), FailureKind.SERVER_ERROR),
         (failed("server_error", "API Error: Unable to connect to API (DNS)"), FailureKind.NETWORK),
+        (failed("server_error", "API Error: Unable to connect to API (ECONNRESET)"), FailureKind.NETWORK),
+        (
+            failed("unknown", "API Error: API returned an empty or malformed response (HTTP 200) — check"),
+            FailureKind.SERVER_ERROR,
+        ),
         (failed("server_error", "Request timed out"), FailureKind.NETWORK),
         (failed("invalid_request", "API Error: 400 bad", 400), FailureKind.INVALID_REQUEST),
         (failed("invalid_request", "Prompt is too long · x", 400), FailureKind.CONTEXT_OVERFLOW),
@@ -150,6 +190,15 @@ def test_the_limit_of_the_account_is_told_with_its_window_and_reset() -> None:
     told = judged(AGENT, limit("rejected", "five_hour"), *failed("rate_limit", "You've hit your session limit", 429))
     assert isinstance(told, Failure)
     assert (told.kind, told.window, told.reset_ms) == (FailureKind.USAGE_LIMIT, "five_hour", 1_795_340_351_000)
+
+
+def test_a_throttle_of_a_subscription_is_not_its_limit() -> None:
+    """A plain 429 comes with a rejected reading too, one that names neither window nor reset."""
+    event = {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected", "isUsingOverage": False}}
+    text = "API Error: Server is temporarily limiting requests (not your usage limit) · slow down"
+    told = judged(AGENT, event, *failed("rate_limit", text, 429))
+    assert isinstance(told, Failure)
+    assert (told.kind, told.window, told.reset_ms) == (FailureKind.RATE_LIMIT, None, None)
 
 
 def test_the_limit_of_one_model_names_it() -> None:
@@ -271,6 +320,13 @@ def test_a_lost_session_says_so() -> None:
     ):
         assert isinstance(told, Failure)
         assert told.lost_session
+
+
+def test_a_session_id_that_is_taken_is_no_ones_fault() -> None:
+    """The task starts anew with another id."""
+    told = judged(AGENT, err="Error: Session ID 01a28285-a261-4f3e-833c-911e92bb8226 is already in use.\n")
+    assert isinstance(told, Failure)
+    assert told.lost_session
 
 
 def test_limits_the_user_set_for_one_run_end_the_task() -> None:

@@ -1,4 +1,4 @@
-"""Codex: what starts it, its cumulative counts, and errors that are typed only in its rollout."""
+"""Codex: what starts it, its counts, and errors that are typed only in its rollout."""
 
 # ruff: noqa: RUF001 - vendors write typographic apostrophes, and so must we to test them
 
@@ -16,7 +16,8 @@ from locum.policy.usage import Tokens, Usage
 from tests.unit.agents.build import ENDED_MS, judged, kind, launch, read
 
 AGENT = Codex()
-SUM = {"input_tokens": 2000, "cached_input_tokens": 800, "cache_write_input_tokens": 100, "output_tokens": 42}
+USED = {"input_tokens": 2000, "cached_input_tokens": 800, "cache_write_input_tokens": 100, "output_tokens": 42}
+FALSE_SUM = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 258_400}
 COUNTED = Tokens(1100, 42, 800, 100)
 AT = "2026-11-22T06:39:11Z"
 
@@ -36,7 +37,7 @@ def typed(info: object, message: str = "x", at: str = AT) -> dict[str, Any]:
     return row({"type": "task_complete", "error": {"message": message, "codex_error_info": info}}, at=at)
 
 
-def count(primary: float, secondary: float = 40.0, at: str = AT, total: dict[str, int] = SUM) -> dict[str, Any]:
+def count(primary: float, secondary: float = 40.0, at: str = AT, total: dict[str, int] = USED) -> dict[str, Any]:
     """The row that tells the counts and the vendor's windows."""
     limits = {
         "primary": {"used_percent": primary, "window_minutes": 300, "resets_at": 1_795_340_511},
@@ -79,27 +80,36 @@ def test_rollout_and_login_are_looked_for_where_the_agent_keeps_them() -> None:
     assert AGENT.credentials(Seat("t", home=Path("/h")), env) == (Path("/h/auth.json"),)
 
 
-def test_the_threads_sum_is_one_key_that_grows() -> None:
-    """Stream, usage record and token count tell one cumulative sum: one key, types apart, never twice."""
-    record = row({"thread_id": "t-1", "thread_token_usage": SUM}, "token_usage_record")
-    rows = read(AGENT, record, count(1), source=Source.TRANSCRIPT, session="t-1")
-    streamed = read(AGENT, {"type": "turn.completed", "usage": SUM}, session="t-1")
-    usages = [item for item in (*rows, *streamed) if isinstance(item, Usage)]
-    assert {(item.key, item.tokens, item.session) for item in usages} == {("thread:t-1", COUNTED, "t-1")}
-    assert len(usages) == 3
-    assert usages[0].at_ms == ENDED_MS
+def record(response: str = "resp_1", used: dict[str, int] = USED) -> dict[str, Any]:
+    """The row that tells what one response cost, with sums beside it that are not to be believed."""
+    payload = {"thread_id": "t-1", "response_id": response, "usage": used, "thread_token_usage": FALSE_SUM}
+    return row(payload, "token_usage_record")
 
 
-def test_a_sum_of_an_unnamed_thread_is_not_counted() -> None:
-    """Without the thread's name a cumulative sum could be counted twice, so it waits for one."""
-    told = read(AGENT, count(1), source=Source.TRANSCRIPT) + read(AGENT, {"type": "turn.completed", "usage": SUM})
+def test_each_response_is_one_key() -> None:
+    """The rows of a rollout, read as often as one likes, tell each response once, with the types kept apart."""
+    rows = read(AGENT, record("a"), record("b"), record("a"), source=Source.TRANSCRIPT)
+    assert rows[0] == Usage("response:a", COUNTED, session="t-1", at_ms=ENDED_MS)
+    assert [item.key for item in rows if isinstance(item, Usage)] == ["response:a", "response:b", "response:a"]
+
+
+def test_sums_are_never_counted() -> None:
+    """The thread's sums would double the responses, and are wrong after an overflow or a kill."""
+    told = read(AGENT, count(1, total=FALSE_SUM), source=Source.TRANSCRIPT, session="t-1")
+    told += read(AGENT, {"type": "turn.completed", "usage": USED}, session="t-1")
     assert not [item for item in told if isinstance(item, Usage)]
+    assert told[-1] == Signal(Mark.DONE, tokens=COUNTED)  # so that a rollout without rows is seen to be incomplete
+
+
+def test_a_response_without_a_name_or_a_cost_is_not_counted() -> None:
+    """Without a name it could be counted twice; without a cost there is nothing to count."""
+    assert read(AGENT, record(""), record(used={}), source=Source.TRANSCRIPT) == []
 
 
 def test_more_cached_than_read_counts_no_negative_input() -> None:
     """Impossible counts are clamped, not believed."""
-    told = read(AGENT, {"type": "turn.completed", "usage": SUM | {"input_tokens": 5}}, session="t-1")
-    assert told[0] == Usage("thread:t-1", Tokens(0, 42, 800, 100), session="t-1")
+    told = read(AGENT, record(used=USED | {"input_tokens": 5}), source=Source.TRANSCRIPT)
+    assert told[0] == Usage("response:resp_1", Tokens(0, 42, 800, 100), session="t-1", at_ms=ENDED_MS)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,13 @@ def test_more_cached_than_read_counts_no_negative_input() -> None:
         ("other", "Missing environment variable: `K`.", FailureKind.AUTH_ERROR),
         ("other", "the moon is full", FailureKind.UNKNOWN),
         (["?"], "x", FailureKind.UNKNOWN),
+        ({"http_connection_failed": {"http_status_code": 403}}, "unexpected status 403", FailureKind.AUTH_ERROR),
+        ({"http_connection_failed": {"http_status_code": 503}}, "unexpected status 503", FailureKind.SERVER_ERROR),
+        (
+            "other",
+            "stream disconnected before completion: Transport error: network error: error decoding response body",
+            FailureKind.NETWORK,
+        ),
     ],
 )
 def test_the_rollout_types_the_error(info: object, message: str, expected: FailureKind) -> None:
@@ -162,7 +179,8 @@ def test_rows_from_before_the_run_are_another_runs() -> None:
     old = "2026-11-22T01:00:00Z"
     rows = [count(100.0, at=old), typed("usage_limit_exceeded", at=old)]
     told = read(AGENT, *rows, source=Source.TRANSCRIPT, session="t-1", run_started_ms=ENDED_MS)
-    assert [type(item) for item in told] == [Usage]
+    assert told == []
+    assert [type(item) for item in read(AGENT, record(), source=Source.TRANSCRIPT, run_started_ms=2**50)] == [Usage]
     assert judged_with([*rows, typed("server_overloaded")], since=ENDED_MS).kind is FailureKind.OVERLOADED
 
 
@@ -209,3 +227,24 @@ def test_noise_on_standard_error_is_not_a_failure_of_its_kind() -> None:
     assert isinstance(told, Failure)
     assert (told.kind, told.lost_session) == (FailureKind.UNKNOWN, False)
     assert read(AGENT, {"type": "turn.failed", "error": {"message": "x"}}, source=Source.ERR) == []
+
+
+def test_a_prompt_it_cannot_take_is_an_overflow_with_a_remedy() -> None:
+    """Codex refuses more than 2**20 characters on standard error alone: no tier is to blame, and there is a way."""
+    err = (
+        "WARNING: proceeding, even though we could not create PATH aliases\n"
+        "Error: turn/start: turn/start failed: Input exceeds the maximum length of 1048576 characters. (code -32602), "
+        'data: {"input_error_code":"input_too_large","max_chars":1048576,"actual_chars":5000000}\n'
+    )
+    told = judged(AGENT, {"type": "thread.started", "thread_id": "t-1"}, code=1, err=err)
+    assert isinstance(told, Failure)
+    assert told.kind is FailureKind.CONTEXT_OVERFLOW
+    assert told.evidence.endswith("name the file in the prompt")
+
+
+def test_a_thread_that_is_gone_is_a_lost_session() -> None:
+    """Resuming an unknown thread says so on standard error alone; the task starts anew."""
+    err = "Error: thread/resume: thread/resume failed: no rollout found for thread id 7e16dbc3-0dad (code -32600)\n"
+    told = judged(AGENT, code=1, err=err)
+    assert isinstance(told, Failure)
+    assert told.lost_session

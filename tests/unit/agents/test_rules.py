@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+from locum.agents.base import End
+from locum.agents.judge import by_text
 from locum.agents.rules import first_match, parse_rules, rules_for, shipped
 from locum.errors import ConfigError
 from locum.policy.failure import FailureKind
@@ -60,6 +62,10 @@ TWINS = {
         "No conversation found with session ID: 1-2",
         "grep: No conversation found with session ID",
     ),
+    "claude.session_in_use": (
+        "Error: Session ID 01a28285-a261-4f3e-833c-911e92bb8226 is already in use.",
+        "The port behind Session ID 7 is already in use",
+    ),
     "claude.bad_argument": ("error: unknown option '--nope'", "fatal error: unknown option"),
     "codex.lost_session": (
         "Error: thread/resume: thread/resume failed: no rollout found for thread id 01 (code -32600)",
@@ -88,6 +94,10 @@ TWINS = {
     "codex.out_of_room": (
         "Codex ran out of room in the model's context window. Start a new thread",
         "If Codex ran out of room in the model's context window, compact",
+    ),
+    "codex.prompt_too_large": (
+        "Error: turn/start: turn/start failed: Input exceeds the maximum length of 1048576 characters. (code -32602)",
+        "ValueError: Input exceeds the maximum length of 80 characters",
     ),
     "codex.missing_key": ("Missing environment variable: `MOCK_KEY`.", "FAIL: Missing environment variable: HOME"),
     "codex.not_logged_in": ("ERROR: unexpected status 401 Unauthorized: bad key", "got unexpected status 401"),
@@ -181,3 +191,13 @@ def test_a_bad_rule_is_refused(table: dict[str, object]) -> None:
     """A rule that could never work is an error that names it, not silence."""
     with pytest.raises(ConfigError, match="signal rule"):
         parse_rules([table])
+
+
+@pytest.mark.parametrize(("remedy", "tail"), [("do this", " - do this"), ("x" * 2_000, "x" * 490)])
+def test_a_rules_remedy_ends_the_evidence(remedy: str, tail: str) -> None:
+    """What to do stands after what happened, on one line, and never makes it longer than evidence may be."""
+    own = parse_rules([{"id": "mine", "kind": "crash", "pattern": "the moon", "where": ["err"], "remedy": remedy}])
+    told = by_text(own, End(1, 0, err_tail=f"the moon is full of {'y' * 600}\n"))
+    assert told is not None
+    assert len(told.evidence) == 500
+    assert told.evidence.endswith(tail)
