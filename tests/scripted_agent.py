@@ -64,7 +64,8 @@ def main(script: Path) -> int:
         sys.stdout.flush()
     if said := step.get("say"):
         print(said, flush=True)
-    while (gate := step.get("gate")) and not Path(str(gate)).exists():
+    bound = time.monotonic() + 120  # no test that fails leaves an agent behind for ever
+    while (gate := step.get("gate")) and not Path(str(gate)).exists() and time.monotonic() < bound:
         time.sleep(0.01)
     time.sleep(float(step.get("sleep", 0)))  # type: ignore[arg-type]
     if kind := step.get("failure"):
