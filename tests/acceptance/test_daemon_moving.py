@@ -173,14 +173,17 @@ def test_a_late_failure_bumps_nobody_else(earth: World, tmp_path: Path) -> None:
 
 
 def test_the_next_tier_is_told_what_happened(earth: World) -> None:
-    """The hand-over note says why the last attempt ended and to look at its work; the prompt follows whole."""
-    earth.chain("relay", {"a": [{"failure": "crash", "message": "boom"}], "b": [{}]})
+    """The hand-over note says why the last attempt ended and what it said; the prompt follows whole."""
+    earth.chain(
+        "relay", {"a": [{"say": "half of it is in draft.md", "failure": "crash", "message": "boom"}], "b": [{}]}
+    )
     earth.do("relay", "write the report")
     assert earth.prompts("relay", "a") == ["write the report"]
     (note,) = earth.prompts("relay", "b")
     assert note.startswith("[hand-over note")
     assert "crash: boom" in note
     assert "working directory may hold its partial work" in note
+    assert "half of it is in draft.md" in note
     assert note.endswith("\nwrite the report")
 
 

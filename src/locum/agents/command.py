@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,17 @@ class ProgramAgent:
 
     def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:
         """What the end meant, by the table at the head of this file."""
+        failure = self._failure(end, signals)
+        said = _said(end)
+        return replace(failure, said=said) if failure else Success(said)
+
+    def _failure(self, end: End, signals: Sequence[Signal]) -> Failure | None:
         told = judge.outcome(signals)
         killed = end.exit is None or judge.killed_by(end.exit) is not None
         if told is not None and told.mark is Mark.FAILED:
             return judge.judge(told, self._rules, end, signals)
         if end.exit == 0 or (told is not None and killed):
-            return Success(_said(end))
+            return None
         why = judge.last_line(end) or f"it ended with code {end.exit}"
         return (
             judge.by_exit("the program", end)

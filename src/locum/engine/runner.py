@@ -274,8 +274,9 @@ class Runner:
         known = self._saw_usage or (watched.agent.reports_usage and not self._uncounted)
 
         def ending(state: RunState) -> Ending:
-            said = verdict.said if isinstance(verdict, Success) and verdict.said else self._said
-            return Ending(state, code, said, self._session or None, self._total, usage_known=known)
+            return Ending(
+                state, code, verdict.said or self._said, self._session or None, self._total, usage_known=known
+            )
 
         if isinstance(verdict, Success):
             return ending(RunState.SUCCEEDED), None

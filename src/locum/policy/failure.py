@@ -109,6 +109,7 @@ class Failure:
     `reset_ms` is the moment (epoch milliseconds) the vendor said it is over, before any clamping.
     `window` names the vendor's window (a key of `WINDOW_MS`) when it was told; `model` the one model limited.
     `evidence` is the line that decided, for people; `rule` names the rule or typed field that read it.
+    `said` is the last the agent said, where only the end of its output tells; for the hand-over.
     `lost_session` says that the session to be resumed does not exist any more: start anew, nothing is wrong.
     """
 
@@ -118,6 +119,7 @@ class Failure:
     reset_ms: int | None = None
     window: str | None = None
     model: str | None = None
+    said: str = ""
     lost_session: bool = False
 
 

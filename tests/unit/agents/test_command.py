@@ -123,6 +123,9 @@ def test_what_it_said_is_its_output_without_the_protocol() -> None:
     """The hand-over shows words, not protocol lines."""
     out = 'working\n{"type":"usage","input":5}\n{"answer": 42}\ndone\n{"type":"result","status":"ok"}\n'
     assert AGENT.verdict(End(0, ENDED_MS, out), [Signal(Mark.DONE)]) == Success('working\n{"answer": 42}\ndone')
+    failed = AGENT.verdict(End(1, ENDED_MS, out), [])
+    assert isinstance(failed, Failure)
+    assert failed.said == 'working\n{"answer": 42}\ndone'
 
 
 def test_a_result_names_the_session() -> None:
