@@ -11,8 +11,8 @@ help:  ## show this list
 setup: .venv/.ready  ## make .venv with everything that is needed
 .venv/.ready: pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "locum needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 1; }
-	@test -x $(UV) || { $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet 'uv>=0.5'; }
-	@$(UV) sync --quiet --locked --python $(PYTHON)
+	@test -x $(UV) || { $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet 'uv>=0.13'; }
+	@$(UV) sync --quiet --locked --system-certs --python $(PYTHON)
 	@touch $@
 
 demo: setup  ## see four tiers fail over, in under 20 seconds
