@@ -6,14 +6,15 @@ import re
 from dataclasses import dataclass
 
 DEEPEST = 64
-_SPACE = r"(?:[ \t\r\n]+|//[^\n]*+|/\*.*?\*/)*+"
-_STRING = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
-_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?![\w.+-])"
+# No possessive quantifiers: the first releases of Python 3.11 get them wrong around a lazy one.
+_SPACE = r"(?:[ \t\r\n]|//[^\n]*|/\*[^*]*(?:\*(?!/)[^*]*)*\*/)*"
+_STRING = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.+-])"
 _TOKEN = re.compile(
     rf"{_SPACE}(?:(?P<string>{_STRING})|(?P<number>{_NUMBER})|(?P<word>(?:true|false|null)(?!\w))|(?P<mark>[\[\]{{}},:])|(?P<end>\Z)|)",
     re.DOTALL,
 )
-_STRING_START = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+')
+_STRING_START = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 
 
 @dataclass(frozen=True, slots=True)
