@@ -80,7 +80,7 @@ class ProgramAgent:
             return judge.judge(told, self._rules, end, signals)
         if end.exit == 0 or (told is not None and killed):
             return None
-        why = judge.last_line(end) or f"it ended with code {end.exit}"
+        why = judge.last_line(replace(end, out_tail=_said(end))) or f"it ended with code {end.exit}"
         return (
             judge.by_exit("the program", end)
             or judge.by_text(self._rules, end)

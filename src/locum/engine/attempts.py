@@ -15,6 +15,7 @@ from locum.config.zone import host_timezone
 from locum.engine.bell import Bell
 from locum.engine.launch import Prepared, bounds_of, prepare, remembered
 from locum.engine.process import Process, Processes
+from locum.engine.redact import redactor
 from locum.engine.runner import Runner, Watched
 from locum.engine.seats import Seats
 from locum.engine.spool import Spool
@@ -162,7 +163,9 @@ class Attempts:
         """See a run to its end. Should the state be unreadable for a while, it is found and read again."""
         while True:
             try:
-                ending, failure = await self._watch_once(Runner(watched, self.ledger, self.clock), process)
+                ending, failure = await self._watch_once(
+                    Runner(watched, self.ledger, self.clock, redactor(self.seats)), process
+                )
                 break
             except StateError as error:
                 if self.stopping.is_set():

@@ -10,9 +10,10 @@ import anyio.lowlevel
 from locum.agents.base import Agent, Mark, Signal, Source
 from locum.clock import Clock
 from locum.engine.bell import Bell
+from locum.engine.redact import Redactor
 from locum.engine.spool import Spool, Tail
 from locum.policy.board import Event, EventKind
-from locum.policy.chain import Next, free_at_ms
+from locum.policy.chain import Next, free_at_ms, pick
 from locum.policy.task import Run, RunState, Task, TaskState, avoided
 from locum.store.ledger import Ledger
 
@@ -32,6 +33,10 @@ class Service(Protocol):
     @property
     def agents(self) -> Mapping[str, Agent]:
         """Every agent by name."""
+        ...
+
+    def redactor(self) -> Redactor:
+        """Takes secrets out of what is shown."""
         ...
 
     def spool(self, run_id: str) -> Spool:
@@ -95,6 +100,7 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
         "resumed": run.session is not None and run.state is RunState.RUNNING and run.number > 1,
     }
     spool = service.spool(run.id)
+    hide = service.redactor()
     tails = (Tail(spool.out, Source.OUT, run.id), Tail(spool.err, Source.ERR, run.id))
     while True:
         heard = service.bell.heard()
@@ -104,7 +110,7 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
                 if text is None:
                     await anyio.lowlevel.checkpoint()
                 else:
-                    yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": text}
+                    yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": hide(text)}
         if over:
             break
         await service.bell.wait(heard, 0 if any(tail.behind for tail in tails) else LOOK_EVERY)
@@ -165,9 +171,12 @@ def _waits_for(service: Service, task: Task, runs: list[Run]) -> tuple[str, int 
         return "the disk is almost full (limits.min_free)", None
     if task.not_before_ms > now_ms:
         return "it tries the same tier again", task.not_before_ms
-    free_ms = free_at_ms(board, chain, now_ms, avoided(runs))
+    tried = avoided(runs)
+    free_ms = free_at_ms(board, chain, now_ms, tried)
     if free_ms == now_ms:
         return None
+    if tried and pick(board, chain, now_ms):
+        return f"this task has failed on {', '.join(sorted(tried))}, and every other tier is held", free_ms
     return "every tier is held", free_ms
 
 

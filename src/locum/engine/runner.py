@@ -13,6 +13,7 @@ import structlog
 from locum.agents.base import Agent, End, Mark, Seat, Signal, Source, Success
 from locum.clock import Clock
 from locum.engine.process import Process
+from locum.engine.redact import Redactor
 from locum.engine.spool import CHUNK, Spool, Tail, expand, tail_text
 from locum.errors import StateError
 from locum.policy.failure import ANSWERS, Failure, FailureKind
@@ -32,6 +33,7 @@ DISK_PAUSE = 2.0
 SIGNALS_KEPT = 1_000
 WORK = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE})
 SAID_KEPT = 4_000
+EVIDENCE_KEPT = 300
 TEXT_KEPT = 32_000
 """Characters of a signal's text: more than any rule or person needs, and all of them fit into memory."""
 TOOLS_KEPT = 1_000
@@ -68,6 +70,7 @@ class Runner:
     watched: Watched
     ledger: Ledger
     clock: Clock
+    redact: Redactor = field(default_factory=Redactor)
     stopping: anyio.Event = field(default_factory=anyio.Event)
     _tails: dict[Path, Tail] = field(default_factory=dict)
     _signals: deque[Signal] = field(default_factory=lambda: deque(maxlen=SIGNALS_KEPT))
@@ -274,13 +277,13 @@ class Runner:
         known = self._saw_usage or (watched.agent.reports_usage and not self._uncounted)
 
         def ending(state: RunState) -> Ending:
-            return Ending(
-                state, code, verdict.said or self._said, self._session or None, self._total, usage_known=known
-            )
+            said = self.redact(verdict.said or self._said)
+            return Ending(state, code, said, self._session or None, self._total, usage_known=known)
 
         if isinstance(verdict, Success):
             return ending(RunState.SUCCEEDED), None
         if self.stopping.is_set():
             return ending(RunState.STOPPED), None
         # What the agent said itself is more precise than that it then fell silent.
-        return ending(RunState.FAILED), stopped if stopped and ANSWERS[verdict.kind].soft else verdict
+        failure = stopped if stopped and ANSWERS[verdict.kind].soft else verdict
+        return ending(RunState.FAILED), replace(failure, evidence=self.redact(failure.evidence)[:EVIDENCE_KEPT])

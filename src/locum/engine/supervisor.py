@@ -25,6 +25,7 @@ from locum.engine.bell import Bell
 from locum.engine.follow import follow
 from locum.engine.launch import free_bytes, resumed
 from locum.engine.process import Processes
+from locum.engine.redact import Redactor, redactor
 from locum.engine.seats import Seats
 from locum.engine.spool import Spool
 from locum.errors import ConflictError, NotFoundError, StateError
@@ -165,6 +166,10 @@ class Supervisor:
     def follow(self, task_id: str, *, from_start: bool = True) -> AsyncGenerator[dict[str, Any], None]:
         """Everything that happens to a task, as it happens, until it has ended."""
         return follow(self, task_id, from_start=from_start)
+
+    def redactor(self) -> Redactor:
+        """Takes the secrets of the configuration out of what is shown."""
+        return redactor(self.attempts.seats)
 
     def spool(self, run_id: str) -> Spool:
         """The folder of a run."""

@@ -118,6 +118,21 @@ async def test_each_reason_to_wait_is_told_once(tmp_path: Path) -> None:
     assert types(told)[-2:] == ["attempt", "ended"]
 
 
+async def test_a_task_that_waits_for_a_tier_it_has_not_tried_says_so(tmp_path: Path) -> None:
+    """The chain has a tier, but this task has failed there: it is not told that every tier is held."""
+    rig = await make(tmp_path, service_of("a", "b"), lambda process: process.end(3))
+    until_ms = rig.clock.now_ms() + HOUR
+    async with running(rig):
+        await rig.boss.bump("default", "b", until_ms, "a break")
+        task = await rig.submit()
+        with anyio.fail_after(10):
+            async for event in rig.boss.follow(task.id):
+                if event["type"] == "waiting":
+                    break
+    assert event["reason"] == "this task has failed on a, and every other tier is held"
+    assert event["until_ms"] == until_ms
+
+
 async def test_a_full_disk_is_a_reason_to_wait(tmp_path: Path) -> None:
     """A task that waits for room on the disk says so."""
     rig = await make(tmp_path, service_of("a"))
