@@ -36,13 +36,14 @@ class Answer:
             yield from whole
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes. Raises WireError when it was cut off."""
-        if not self.chunked:
-            yield _exactly(self.stream, self.length) if self.length is not None else self.stream.read()
-            return
-        while size := _number(_line(self.stream).split(b";")[0], 16):
-            yield _exactly(self.stream, size)
-            _line(self.stream)
+        """The body as it comes, once. Raises WireError when it was cut off."""
+        with self.stream as stream:
+            if not self.chunked:
+                yield _exactly(stream, self.length) if self.length is not None else stream.read()
+                return
+            while size := _number(_line(stream).split(b";")[0], 16):
+                yield _exactly(stream, size)
+                _line(stream)
 
 
 def ask(connection: socket.socket, method: str, path: str, body: bytes | None) -> Answer:
@@ -54,6 +55,14 @@ def ask(connection: socket.socket, method: str, path: str, body: bytes | None) -
     with contextlib.suppress(BrokenPipeError):
         connection.sendall("\r\n".join([*head, "", ""]).encode("ascii") + (body or b""))
     stream = connection.makefile("rb")
+    try:
+        return _head(stream)
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _head(stream: IO[bytes]) -> Answer:
     status = _number(b"".join(_line(stream).split(b" ", 2)[1:2]), 10)
     headers: dict[bytes, bytes] = {}
     while line := _line(stream):
