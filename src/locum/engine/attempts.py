@@ -173,6 +173,14 @@ class Attempts:
                 log.error("run_lost_sight", run=watched.run.id, error=str(error))  # noqa: TRY400 - as above
                 await anyio.sleep(STATE_PAUSE)
                 process = await self.processes.find(watched.run.id, watched.spool.folder)
+            except Exception:
+                # A bug of ours costs this run: not the daemon, and not the next one that would read the same line.
+                log.exception("run_not_understood", run=watched.run.id)
+                if process:
+                    await process.stop(watched.bounds.stop_grace)
+                why = "locum itself failed to follow it: its log says how; please report that"
+                ending, failure = Ending(RunState.FAILED, usage_known=False), Failure(FailureKind.UNKNOWN, why, "locum")
+                break
         watched.spool.clear_tmp()
         await self._ended(watched.run, ending, failure)
 

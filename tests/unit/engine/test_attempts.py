@@ -10,11 +10,14 @@ from typing import Any
 import anyio
 import pytest
 
+from locum.agents.base import Line, Signal
+from locum.agents.command import ProgramAgent
 from locum.engine import attempts as module
 from locum.engine.spool import Spool
 from locum.policy.failure import FailureKind
 from locum.policy.plan import Plan, Tier
 from locum.policy.task import Run, RunState, Task, TaskState
+from locum.policy.usage import Usage
 from tests.unit.engine.rig import OK, FakeProcess, Flaky, Rig, done, fails, make, running, service_of
 
 pytestmark = pytest.mark.anyio
@@ -259,3 +262,22 @@ async def test_a_run_of_a_chain_that_is_gone_is_still_busy(tmp_path: Path) -> No
         assert "tier:a" in rig.boss.busy()
         rig.processes.started[0].end(1)
         assert (await rig.ended(task)).reason_code == "chain_gone"
+
+
+async def test_a_bug_of_ours_costs_one_run_and_not_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that locum cannot digest ends its run, clearly, and the task goes on elsewhere; nobody else notices."""
+    real = ProgramAgent.read
+
+    def read(agent: ProgramAgent, line: Line) -> tuple[Usage | Signal, ...]:
+        if line.data == b"poison":
+            raise RuntimeError("a bug")
+        return real(agent, line)
+
+    monkeypatch.setattr(ProgramAgent, "read", read)
+    rig = await make(tmp_path, service_of("a", "b"), lambda process: process.end(0, "poison\n"), done)
+    async with running(rig):
+        task = await rig.submit()
+        assert (await rig.ended(task)).state is TaskState.DONE
+        first, second = await rig.ledger.runs(task.id)
+    assert (first.tier.name, first.failure, second.tier.name) == ("a", FailureKind.UNKNOWN, "b")
+    assert "locum itself failed" in first.reason
