@@ -6,6 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from locum.files import open_regular
+
 
 def try_lock(path: Path, *, create: bool = True) -> int | None:
     """An open, exclusively locked descriptor of `path`; None when somebody else holds it.
@@ -13,10 +15,11 @@ def try_lock(path: Path, *, create: bool = True) -> int | None:
     The lock belongs to the open file, so a child that inherits the descriptor keeps it alive.
 
     Raises:
-        OSError: the file cannot be opened; `FileNotFoundError` when it is missing and `create` is False.
+        OSError: the file cannot be opened, or is no regular one; `FileNotFoundError` when it is missing and
+            `create` is False.
 
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+    descriptor = open_regular(path, os.O_RDWR | (os.O_CREAT if create else 0))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,107 @@ def test_what_an_agent_leaves_behind_is_swept(earth: World) -> None:
     task = earth.do("litter")
     assert path_of(task) == [("a", None)]
     assert marked(task["runs"][0]["id"]) == []
+
+
+FOLDER = "import os, sys; folder = os.path.dirname(sys.argv[1]); "
+TRAPS = {
+    "pipe": "[(os.unlink(p), os.mkfifo(p)) for n in ('out', 'err') for p in [os.path.join(folder, n)]]",
+    "zero": "[(os.unlink(p), os.symlink('/dev/zero', p)) for n in ('out', 'err') for p in [os.path.join(folder, n)]]",
+    "holes": "os.truncate(os.path.join(folder, 'out'), 1 << 40)",
+    "metapipe": "p = os.path.join(folder, 'meta.json'); os.unlink(p); os.mkfifo(p)",
+    "exitpipe": "os.mkfifo(os.path.join(folder, 'exit')); os.unlink(os.path.join(folder, 'pid'))",
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_traps_in_a_runs_folder_hold_nobody_up(earth: World, trap: str) -> None:
+    """Pipes, devices and endless holes in the places of a run's files cost that run its words, and nobody anything."""
+    command = [sys.executable, "-c", f"{FOLDER}{TRAPS[trap]}; sys.exit(4)", "{prompt_file}"]
+    name = f"trap{trap}"
+    second = {"name": f"{name}-b", "agent": "command", "command": ["echo", "stood in"]}
+    earth.chain_of(name, [{"name": f"{name}-a", "agent": "command", "command": command}, second])
+    assert path_of(earth.do(name)) == [("a", "crash"), ("b", None)]
+    assert earth.answers()
+
+
+def test_a_runs_folder_full_of_traps_is_adopted(tmp_path: Path) -> None:
+    """A daemon that finds poisoned runs starts, answers, harms no stranger, and brings every task to an end."""
+    with world(tmp_path, {"limits": {"parallel": 8, "stop_grace": "1s"}}) as earth:
+        decoy = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        try:
+            wait = {"name": "w-a", "agent": "command", "command": ["sh", "-c", "echo up; exec sleep 600"]}
+            earth.chain_of("w", [wait, {"name": "w-b", "agent": "command", "command": ["true"]}])
+            tasks = []
+            for poison in (_pipes, _wrong_meta, _long_pid, _no_folder, _decoy_pid(decoy.pid)):
+                task = earth.begin("w")
+                earth.until(lambda task=task: bool(earth.task(task)["runs"]), "it runs")  # type: ignore[misc]
+                tasks.append((task, earth.state / "runs" / earth.task(task)["runs"][0]["id"], poison))
+            for _, folder, _ in tasks:
+                earth.until(lambda folder=folder: (folder / "pid").exists(), "its wrapper is up")  # type: ignore[misc]
+            earth.kill()
+            for _, folder, poison in tasks:
+                poison(folder)
+            earth.start()
+            for task, folder, _ in tasks:
+                earth.client.post(f"/tasks/{task}/cancel")
+                assert earth.ended(task)["state"] == "cancelled"
+                assert marked(folder.name) == []
+            assert decoy.poll() is None
+        finally:
+            decoy.kill()
+            decoy.wait()
+
+
+def _pipes(folder: Path) -> None:
+    for name in ("out", "err", "meta.json", "lock", "pid"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+
+def _wrong_meta(folder: Path) -> None:
+    meta = {"home": 5, "environ": {"HOME": 5}, "bounds": [None] * 4, "timezone": "No/Where", "began": None}
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def _long_pid(folder: Path) -> None:
+    (folder / "pid").write_text("9" * 40)
+
+
+def _no_folder(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+    folder.write_text("not a folder")
+
+
+def _decoy_pid(pid: int) -> Callable[[Path], None]:
+    def poison(folder: Path) -> None:
+        (folder / "pid").write_text(f"{pid}\n")
+
+    return poison
+
+
+@pytest.mark.parametrize("name", ["daemon.lock", "runs", "dangling"])
+def test_a_state_folder_that_is_spoilt_is_told_by_name(tmp_path: Path, name: str) -> None:
+    """What lies in the place of the lock or of the runs is named in one sentence, and the exit code tells."""
+    made = World(tmp_path)
+    made.state.mkdir()
+    spoilt = made.state / ("runs" if name == "dangling" else name)
+    match name:
+        case "daemon.lock":
+            os.mkfifo(spoilt)
+        case "runs":
+            spoilt.write_text("")
+        case "dangling":
+            spoilt.symlink_to("nowhere")
+    made.start(wait=False)
+    assert made.process is not None
+    try:
+        assert made.process.wait(30) == 1
+    finally:
+        made.process.kill()
+    told = made.log.read_text()
+    assert f"{spoilt}: " in told
+    assert "Traceback" not in told
+    assert "File exists" not in told
 
 
 def test_a_storm_of_children_is_survived(earth: World) -> None:

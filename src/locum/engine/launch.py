@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from locum.agents.base import Agent, Launch, Seat
 from locum.config.model import Limits, TierEntry
+from locum.config.zone import is_zone
 from locum.engine.process import Spawn
 from locum.engine.runner import Bounds, Watched
 from locum.engine.spool import Spool
@@ -16,6 +19,9 @@ from locum.policy.task import CONTINUE, Run, handover, session_to_resume
 
 HOME_VARIABLES = ("HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 """What adoption must remember of a run's environment to find its transcripts; none of it is secret."""
+MOST = 1e9
+"""Seconds: about thirty years."""
+MOST_BYTES = 1 << 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +93,48 @@ def prepare(
 def remembered(run: Run, agent: Agent, spool: Spool, fallback: Bounds, now: float) -> Watched:
     """How to watch a run that was started by a daemon that is gone; its own snapshot, not today's config.
 
+    The snapshot lies where the run's agent can write: what cannot be is as if it were missing.
     `now` is the host's monotonic clock: what lives has begun since the host did, so that the two compare.
     """
     meta = spool.meta()
-    home = meta.get("home")
-    given = meta.get("bounds")
-    bounds = Bounds(*given) if isinstance(given, list) and len(given) == 4 else fallback
-    seat = Seat(run.tier.name, run.tier.model, home=Path(home) if home else None)
-    environ, timezone, began = meta.get("environ", {}), meta.get("timezone", "UTC"), meta.get("began", now)
-    return Watched(run, agent, seat, spool, bounds, environ, timezone, began)
+    home, environ, zone, began = (meta.get(name) for name in ("home", "environ", "timezone", "began"))
+    known = environ.items() if isinstance(environ, dict) else ()
+    return Watched(
+        run,
+        agent,
+        Seat(run.tier.name, run.tier.model, home=Path(home) if _is_text(home) and home.startswith("/") else None),
+        spool,
+        _bounds(meta.get("bounds"), fallback),
+        {name: value for name, value in known if name in HOME_VARIABLES and _is_text(value)},
+        zone if _is_text(zone) and is_zone(zone) else "UTC",
+        began if _is_number(began, 0, now) else now,
+    )
+
+
+def _bounds(told: object, fallback: Bounds) -> Bounds:
+    """The bounds that a run's own file tells, when they are some; who waits for its end waits by today's patience."""
+    match told:
+        case [stall_after, time_limit, int(spool), stop_grace] if (
+            _is_number(stall_after, 0.001, MOST)
+            and (time_limit is None or _is_number(time_limit, 0.001, MOST))
+            and _is_number(spool, 1, MOST_BYTES)
+            and _is_number(stop_grace, 0, MOST)
+        ):
+            return Bounds(stall_after, time_limit, int(spool), min(stop_grace, fallback.stop_grace))
+    return fallback
+
+
+def _is_number(value: object, least: float, most: float) -> TypeGuard[float]:
+    """Whether `value` is a number within; NaN is within nothing."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether the system's calls take `value`: no NUL in it, no half of a character."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def free_bytes(folder: Path) -> int:

@@ -26,6 +26,11 @@ echo $? >"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit"
 # agent, whose input is the prompt, never inherits it. `trap :` lets the wrapper outlive a TERM to the group
 # long enough to write the exit code; ignoring the signals would be inherited by the agent.
 
+WRAPPER_NAME = b"locum-run"
+"""The wrapper's own name ($0); the run's folder follows it."""
+STARTED = 19
+"""Where, after the command name, /proc/PID/stat tells when a process was started."""
+
 RUN_VARIABLE = "LOCUM_RUN"
 """Marks every process that descends from a run, so that what leaves the process group is still found."""
 
@@ -42,8 +47,8 @@ PRIVATE = (
 
 SWEEP_ROUNDS = 20
 SWEEP_PAUSE = 0.05
-PID_ROUNDS = 200
-PID_PAUSE = 0.01
+FIND_ROUNDS = 40
+FIND_PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Process(Protocol):
         ...
 
     async def sweep(self) -> int:
-        """Kill what escaped the group; how many there were."""
+        """Kill what is left of the group, and what escaped it; how many had escaped."""
         ...
 
     def has_children(self) -> bool:
@@ -114,7 +119,7 @@ class SystemProcesses:
         assert lock is not None, "a new run's lock is free"
         try:
             child = subprocess.Popen(
-                ["/bin/sh", "-c", WRAPPER, "locum-run", str(spawn.folder), *spawn.argv],
+                ["/bin/sh", "-c", WRAPPER, WRAPPER_NAME, str(spawn.folder), *spawn.argv],
                 stdin=lock,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -127,14 +132,13 @@ class SystemProcesses:
         return SystemProcess(spawn.run, child.pid, child)
 
     async def find(self, run: str, folder: Path) -> Process | None:
-        """Look at the run's lock: held means alive. The pid is the one its wrapper wrote."""
-        with contextlib.suppress(FileNotFoundError):
-            lock = try_lock(folder / "lock", create=False)
-            if lock is not None:
-                os.close(lock)
-                return None
-            pid = await _written_pid(folder)
-            return SystemProcess(run, pid) if pid else None
+        """Look for the run's wrapper among all processes; a while longer as long as its lock is held."""
+        for _ in range(FIND_ROUNDS):
+            if pid := wrapper_of(run):
+                return SystemProcess(run, pid)
+            if not _is_held(folder / "lock"):
+                break
+            await anyio.sleep(FIND_PAUSE)  # a wrapper has its lock an instant before it has its mark
         return None
 
     async def sweep(self, run: str) -> int:
@@ -147,6 +151,7 @@ class SystemProcess:
 
     def __init__(self, run: str, pid: int, child: subprocess.Popen[bytes] | None = None) -> None:
         """Watch the group that `pid` leads; `child` when it is our own child and has to be reaped."""
+        assert pid > 1, "init leads no run, and 0 and below are groups of everybody"
         self.run = run
         self.pid = pid
         self._child = child
@@ -168,13 +173,13 @@ class SystemProcess:
         self._signal(signal.SIGTERM)
         with anyio.move_on_after(grace):
             await self.wait()
-        self._signal(signal.SIGKILL)
         await self.sweep()
         with anyio.move_on_after(5):
             await self.wait()
 
     async def sweep(self) -> int:
         """Kill what is left of the run, in its group or out of it."""
+        self._signal(signal.SIGKILL)  # the group first: what is in it may have shed the mark
         return await sweep(self.run, spare=self.pid)
 
     def has_children(self) -> bool:
@@ -220,6 +225,21 @@ def marked(run: str) -> list[int]:
     return found
 
 
+def wrapper_of(run: str) -> int | None:
+    """The wrapper of a run while it lives: carries the mark, leads its group, and was started as that run's wrapper.
+
+    Files of the run's folder are not asked: its agent can write them, and a number in them may be anybody's.
+    """
+    found = []
+    for pid in marked(run):
+        with contextlib.suppress(OSError):
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            is_named = argv[3:4] == [WRAPPER_NAME] and [Path(os.fsdecode(each)).name for each in argv[4:5]] == [run]
+            if is_named and os.getpgid(pid) == pid and (fields := _stat(pid)):
+                found.append((int(fields[STARTED]), pid))
+    return min(found)[1] if found else None  # what imitates a wrapper came after it
+
+
 def parent_of(pid: int) -> int:
     """The parent of a process, 0 when it is gone."""
     fields = _stat(pid)
@@ -240,10 +260,12 @@ def _stat(pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-async def _written_pid(folder: Path) -> int | None:
-    """The pid a living wrapper has written, waiting the instant it takes to do so."""
-    for _ in range(PID_ROUNDS):
-        with contextlib.suppress(OSError, ValueError):
-            return int((folder / "pid").read_text())
-        await anyio.sleep(PID_PAUSE)
-    return None
+def _is_held(path: Path) -> bool:
+    """Whether somebody holds this lock; not when it is no lock."""
+    try:
+        lock = try_lock(path, create=False)
+    except OSError:
+        return False
+    if lock is not None:
+        os.close(lock)
+    return lock is None

@@ -112,7 +112,8 @@ class Runner:
         watched = self.watched
         self._session = watched.run.session or ""
         for path, source in ((watched.spool.out, Source.OUT), (watched.spool.err, Source.ERR)):
-            self._tails[path] = Tail(path, source, watched.run.id, run_started_ms=watched.run.started_ms)
+            most = watched.bounds.spool + CHUNK
+            self._tails[path] = Tail(path, source, watched.run.id, run_started_ms=watched.run.started_ms, most=most)
 
     async def _follow(self, process: Process) -> Failure | None:
         """Read until the process is gone; a failure if it had to be stopped for a reason of ours."""

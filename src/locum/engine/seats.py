@@ -13,6 +13,7 @@ from locum.config.model import TierEntry
 from locum.config.secrets import resolve
 from locum.engine.process import clean_environment
 from locum.errors import NotFoundError
+from locum.files import read_regular
 from locum.policy.plan import Plan
 
 LARGEST_LOGIN = 1 << 20
@@ -99,7 +100,6 @@ class Seats:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return hashlib.sha256(file.read(LARGEST_LOGIN)).digest()
+        return hashlib.sha256(read_regular(path, LARGEST_LOGIN, follow=True)).digest()
     except OSError:
         return b"missing"

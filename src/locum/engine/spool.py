@@ -7,18 +7,25 @@ import glob
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from locum.agents.base import Line, Source
+from locum.files import open_regular, read_regular
 
 CHUNK = 256 << 10
 """Bytes that are read at a time: other work waits no longer than their lines take."""
 LONGEST_LINE = 16 << 20
 """Bytes of one line that are kept; the rest of a longer one is read past."""
 TAIL = 16 << 10
+LARGEST_META = 1 << 20
+MOST = 4 << 30
+"""Bytes of one file that are read: no session is that long, but a file of holes may be."""
+LATEST_MS = 1 << 42
+"""A moment in 2109: a file that says it is younger was dated by somebody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +80,47 @@ class Spool:
 
     def meta(self) -> dict[str, Any]:
         """What was written for adoption; empty when there is nothing readable."""
-        with contextlib.suppress(OSError, ValueError):
-            meta = json.loads((self.folder / "meta.json").read_text())
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            meta = json.loads(read_regular(self.folder / "meta.json", LARGEST_META))
             if isinstance(meta, dict):
                 return meta
         return {}
 
     def exit(self) -> tuple[int, int] | None:
-        """The exit code and the moment it was written (epoch milliseconds); None when nobody wrote one."""
-        path = self.folder / "exit"
-        with contextlib.suppress(OSError, ValueError):
-            return int(path.read_text()), path.stat().st_mtime_ns // 1_000_000
+        """The exit code (0 to 255) and the moment it was written (epoch milliseconds); None when nobody wrote one."""
+        with (
+            contextlib.suppress(OSError, ValueError),
+            open(open_regular(self.folder / "exit"), "rb") as file,  # noqa: PTH123 - by descriptor
+        ):
+            code, at_ms = int(file.read(16)), os.fstat(file.fileno()).st_mtime_ns // 1_000_000
+            if 0 <= code <= 255 and 0 <= at_ms < LATEST_MS:
+                return code, at_ms
         return None
 
     def was_started(self) -> bool:
         """Whether a process was ever started for this run."""
-        return (self.folder / "pid").exists()
+        replaced = os.path.lexists(self.folder) and not self.folder.is_dir()  # only an agent can have done so
+        return replaced or os.path.lexists(self.folder / "pid")
 
     def size(self) -> int:
         """Bytes the agent has written to its streams."""
         total = 0
         for path in (self.out, self.err):
             with contextlib.suppress(OSError):
-                total += path.stat().st_size
+                status = path.lstat()
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
         return total
 
     def cut(self, most: int) -> None:
         """Keep no more than the first `most` bytes of each stream; nobody writes them any more."""
         for path in (self.out, self.err):
-            with contextlib.suppress(OSError):
-                if path.stat().st_size > most:
-                    os.truncate(path, most)
+            with (
+                contextlib.suppress(OSError),
+                open(open_regular(path, os.O_WRONLY), "wb", buffering=0) as file,  # noqa: PTH123 - by descriptor
+            ):
+                status = os.fstat(file.fileno())
+                if status.st_size > most and status.st_nlink == 1:  # another name is another's file
+                    file.truncate(most)
 
     def clear_tmp(self) -> None:
         """Remove the run's temporary files."""
@@ -113,9 +130,9 @@ class Spool:
 def tail_text(path: Path) -> str:
     """The last 16 KiB of a file as text; empty when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open(open_regular(path), "rb") as file:  # noqa: PTH123 - by descriptor
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            return file.read().decode("utf-8", "replace")
+            return file.read(TAIL).decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -125,7 +142,7 @@ class Tail:
     """Reads the lines of one growing file, each once, from its first byte.
 
     A file that was replaced or has shrunk is read again from its start: what it says is counted by key, so
-    reading twice costs nothing but time.
+    reading twice costs nothing but time. `most` bytes are read, whatever follows them.
     """
 
     path: Path
@@ -135,6 +152,7 @@ class Tail:
     run_started_ms: int = 0
     message: str = ""
     model: str | None = None
+    most: int = MOST
     behind: bool = False
     """Whether the last look left something unread."""
     _offset: int = 0
@@ -146,17 +164,20 @@ class Tail:
         """The complete lines of the next chunk, then None, so that the reader can let others work.
 
         One look reads one chunk: an agent may write faster than anybody can read, and must not keep its reader from
-        everything else. `last`: nothing more will be written, so all is read and an unfinished line is complete.
+        everything else. `last`: nothing more is to be written, so all there is now is read and an unfinished line is
+        complete.
         """
         self.behind = False
         try:
-            file = self.path.open("rb")
+            descriptor = open_regular(self.path)
         except OSError:
             return
-        with file:
-            self._notice_replacement(os.fstat(file.fileno()))
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - by descriptor
+            status = os.fstat(descriptor)
+            self._notice_replacement(status)
             file.seek(self._offset)
-            while chunk := file.read(CHUNK):
+            end = min(status.st_size, self.most)
+            while chunk := file.read(max(0, min(CHUNK, end - self._offset))):
                 yield from self._split(chunk)
                 yield None
                 if not last:
@@ -207,4 +228,4 @@ class Tail:
 def expand(patterns: tuple[str, ...]) -> list[Path]:
     """The files that glob patterns name now, regular files only."""
     found = {Path(name) for pattern in patterns for name in glob.glob(pattern, recursive=True)}  # noqa: PTH207 - absolute patterns
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())

@@ -354,7 +354,7 @@ class Supervisor:
         await self.ledger.prune(before_ms)
         kept = {run.id for run in await self.ledger.open_runs()}
         for folder in (self.state / "runs").iterdir():
-            if folder.name not in kept and folder.stat().st_mtime_ns < before_ms * 1_000_000:
+            if folder.name not in kept and folder.lstat().st_mtime_ns < before_ms * 1_000_000:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _chain(self, name: str) -> Chain:

@@ -109,6 +109,43 @@ def test_adoption_makes_do_without_a_readable_meta(tmp_path: Path, meta: str) ->
     assert (found.bounds, found.timezone, found.began, found.seat.home) == (BOUNDS, "UTC", 123.0, None)
 
 
+@pytest.mark.parametrize(
+    "meta",
+    [
+        '{"home": 5, "environ": [1], "bounds": "x", "timezone": 7, "began": "z"}',
+        '{"environ": {"HOME": 5}, "bounds": [null, null, null, null], "timezone": "No/Where", "began": null}',
+        '{"bounds": [1e400, null, 5, 1], "began": NaN, "timezone": "America"}',
+        '{"bounds": [1, -1, 5, 1], "began": -5, "timezone": "../../etc/passwd"}',
+        '{"bounds": [1, null, 5.5, 1], "began": 1e300, "timezone": ""}',
+        '{"bounds": [1, null, 5, NaN], "began": true, "home": ""}',
+        '{"bounds": [true, null, 5, 1], "environ": {"HOME": "a\\u0000b", "LD_PRELOAD": "/x"}}',
+        '{"bounds": [%s, null, 5, 1], "home": "\\ud800"}' % ("9" * 40),
+        '{"bounds": [1, null, %s, 1], "home": "a\\u0000b"}' % ("9" * 40),
+        '{"bounds": [1, null, 0, 1], "timezone": "\\ud800"}',
+        '{"bounds": [1, null, 5, -1], "home": "relative"}',
+    ],
+)
+def test_adoption_believes_nothing_that_cannot_be(tmp_path: Path, meta: str) -> None:
+    """Whatever shape an agent has given the meta file, each thing in it that cannot be is as if it were missing."""
+    spool = Spool(tmp_path / "r-1")
+    spool.create("x")
+    (spool.folder / "meta.json").write_text(meta)
+    found = remembered(run_of(), AGENTS["command"], spool, BOUNDS, 123.0)
+    assert (found.bounds, found.timezone, found.began) == (BOUNDS, "UTC", 123.0)
+    assert (found.seat.home, found.environ) == (None, {})
+
+
+def test_adoption_keeps_what_is_right_beside_what_is_wrong(tmp_path: Path) -> None:
+    """One bad value spoils none of the others."""
+    spool = Spool(tmp_path / "r-1")
+    spool.create("x")
+    meta = {"home": 5, "environ": {"HOME": "/h", "CODEX_HOME": 5}, "bounds": [2, 3.5, 7, 0], "timezone": "Asia/Tokyo"}
+    spool.write_meta({**meta, "began": 7})
+    found = remembered(run_of(), AGENTS["command"], spool, BOUNDS, 123.0)
+    assert found.bounds == Bounds(stall_after=2, time_limit=3.5, spool=7, stop_grace=0)
+    assert (found.environ, found.timezone, found.began, found.seat.home) == ({"HOME": "/h"}, "Asia/Tokyo", 7, None)
+
+
 def test_free_space_is_told(tmp_path: Path) -> None:
     """The space is that of the folder's own disk."""
     assert free_bytes(tmp_path) > 0

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
-from locum.engine.process import Spawn, SystemProcesses, clean_environment, marked
+from locum.engine import process as process_module
+from locum.engine.process import Spawn, SystemProcess, SystemProcesses, clean_environment, marked
 from locum.engine.spool import Spool
+from locum.locks import try_lock
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +28,15 @@ def spawn(tmp_path: Path, script: str) -> Spawn:
     spool.create("the prompt")
     spool.stdin.write_text("the prompt")
     return Spawn(run, ["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]}, tmp_path, spool.folder)
+
+
+@pytest.fixture
+def decoy() -> Iterator[subprocess.Popen[bytes]]:
+    """A process group that is none of ours."""
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
 
 
 async def finish(processes: SystemProcesses, what: Spawn) -> Spool:
@@ -78,6 +90,18 @@ async def test_stop_ends_the_whole_group_and_what_left_it(tmp_path: Path) -> Non
     assert [pid for pid in marked(what.run) if pid != process.pid] == []
 
 
+async def test_what_sheds_its_mark_but_not_its_group_ends_with_the_run(tmp_path: Path) -> None:
+    """At an ordinary end, too, a child with an emptied environment is gone."""
+    what = spawn(tmp_path, "env -i sleep 60 & echo $!")
+    process = SystemProcesses().start(what)
+    with anyio.fail_after(10):
+        await process.wait()
+        await process.sweep()
+        stat = Path("/proc", Spool(what.folder).out.read_text().strip(), "stat")
+        while stat.exists() and stat.read_text().split()[2] != "Z":  # noqa: ASYNC110 - other processes have no event
+            await anyio.sleep(0.02)
+
+
 async def test_a_term_to_the_group_still_leaves_an_exit_code(tmp_path: Path) -> None:
     """The wrapper outlives a TERM long enough to write how the agent took it."""
     what = spawn(tmp_path, "echo ready; exec sleep 60")
@@ -121,6 +145,90 @@ async def test_a_run_survives_its_daemon(tmp_path: Path) -> None:
         await process.wait()
     assert spool.out.read_text() == "survived\n"
     assert (spool.exit() or (None,))[0] == 3
+
+
+@pytest.mark.parametrize("told", ["", "0", "1", "-1", "9" * 40, "decoy"])
+async def test_a_run_is_found_without_what_its_agent_can_write(
+    tmp_path: Path, decoy: subprocess.Popen[bytes], told: str
+) -> None:
+    """Whatever the pid file names, the run is its own wrapper; another process is never taken for it, nor harmed."""
+    processes = SystemProcesses()
+    what = spawn(tmp_path, "sleep 30")
+    process = processes.start(what)
+    (what.folder / "pid").write_text(str(decoy.pid) if told == "decoy" else told)
+    found = await processes.find(what.run, what.folder)
+    assert found is not None
+    assert found.pid == process.pid
+    with anyio.fail_after(20):
+        await found.stop(grace=1)
+        await process.wait()
+    assert await processes.find(what.run, what.folder) is None
+    assert decoy.poll() is None
+
+
+async def test_a_held_lock_alone_is_no_run(
+    tmp_path: Path, decoy: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else who holds the lock, and is named by the pid file, is not the run: there is none."""
+    monkeypatch.setattr(process_module, "FIND_ROUNDS", 3)
+    what = spawn(tmp_path, "true")
+    held = try_lock(what.folder / "lock")
+    assert held is not None
+    (what.folder / "pid").write_text(str(decoy.pid))
+    try:
+        assert await SystemProcesses().find(what.run, what.folder) is None
+    finally:
+        os.close(held)
+    assert decoy.poll() is None
+
+
+async def test_a_child_that_leads_a_group_is_not_the_wrapper(tmp_path: Path) -> None:
+    """Of all processes that carry the mark and lead a group, only the one that was started for the run is it."""
+    processes = SystemProcesses()
+    what = spawn(tmp_path, "setsid sleep 30 & sleep 30")
+    process = processes.start(what)
+    with anyio.fail_after(10):
+        while len(marked(what.run)) < 4:  # noqa: ASYNC110 - other processes have no event
+            await anyio.sleep(0.02)
+        found = await processes.find(what.run, what.folder)
+        assert found is not None
+        assert found.pid == process.pid
+        await process.stop(grace=1)
+
+
+@pytest.mark.parametrize("trap", ["fifo", "folder", "dangling", "missing", "no folder"])
+async def test_a_lock_that_was_tampered_with_hides_no_run(tmp_path: Path, trap: str) -> None:
+    """A lock file that is gone, or is none, or lies in no folder any more: the living run is found all the same."""
+    processes = SystemProcesses()
+    what = spawn(tmp_path, "sleep 30")
+    process = processes.start(what)
+    lock = what.folder / "lock"
+    with anyio.fail_after(20):
+        while not (what.folder / "pid").exists():  # noqa: ASYNC110 - other processes have no event
+            await anyio.sleep(0.02)
+        lock.unlink()
+        match trap:
+            case "fifo":
+                os.mkfifo(lock)
+            case "folder":
+                lock.mkdir()
+            case "dangling":
+                lock.symlink_to("nowhere")
+            case "no folder":
+                what.folder.rename(tmp_path / "moved")
+                what.folder.write_text("not a folder")
+        found = await processes.find(what.run, what.folder)
+        assert found is not None
+        assert found.pid == process.pid
+        await process.stop(grace=1)
+        assert await processes.find(what.run, what.folder) is None
+
+
+def test_no_group_of_everybody_is_ever_signalled() -> None:
+    """The groups 0 and 1 and negative ones are ourselves, init and everybody: none of them is a run."""
+    for pid in (-1, 0, 1):
+        with pytest.raises(AssertionError):
+            SystemProcess("r", pid)
 
 
 def test_the_daemons_own_variables_do_not_reach_an_agent() -> None:

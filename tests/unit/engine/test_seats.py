@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,24 @@ def test_a_changed_login_changes_the_guard(tmp_path: Path) -> None:
     login.unlink()
     assert guard(made, "a") == missing
     assert guard(made, "b") == other
+
+
+def test_a_login_that_is_no_file_is_a_missing_one(tmp_path: Path) -> None:
+    """A pipe or a device in the login's place blocks nobody; a link that its owner made is followed."""
+    made = seats(tmp_path, {"name": "a", "agent": "claude-code", "home": "home"})
+    (tmp_path / "home").mkdir()
+    login = tmp_path / "home" / ".credentials.json"
+    missing = guard(made, "a")
+    os.mkfifo(login)
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(guard(made, "a")), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert found == [missing]
+    login.unlink()
+    login.symlink_to("/dev/zero")
+    assert guard(made, "a") == missing
+    login.unlink()
+    (tmp_path / "kept").write_text("one")
+    login.symlink_to(tmp_path / "kept")
+    assert guard(made, "a") != missing
