@@ -18,7 +18,7 @@ BLOCK = "8s"  # a vendor's five hours, for people in a hurry
 TASKS = (
     ("write the parser", "nothing special: the preferred tier does it"),
     ("write the tests", "this one spends the budget of the window (10,000 tokens)"),
-    ("fix the build", "claude-max is resting; claude-api has a dead key; codex is throttled for a second"),
+    ("fix the build", "claude-max is held; claude-api has a dead key; codex is throttled for a second"),
     ("update the docs", "codex runs into its vendor's limit"),
     ("rename a module", "the last tier runs dry as well: nothing is left, so locum waits"),
     ("tag the release", "and comes back to the tier you prefer"),
@@ -70,9 +70,9 @@ def show(stage: Path, env: dict[str, str]) -> int:
         subprocess.run([LOCUM, verb], env=env, check=True)
         print(flush=True)
     print("Now with your own agents:\n")
-    print("  .venv/bin/locum init      # finds the agents you have and writes a service.json")
-    print("  .venv/bin/locum serve     # in a terminal of its own, or under systemd")
-    print('  .venv/bin/locum run "fix the failing test"')
+    print(f"  {LOCUM} init    # finds the agents you have and writes a service.json")
+    print(f"  {LOCUM} serve   # in a terminal of its own, or under systemd")
+    print(f'  {LOCUM} run "fix the failing test"    # in the directory the agent shall work in')
     return 0
 
 

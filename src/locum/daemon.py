@@ -26,7 +26,7 @@ from locum.locks import try_lock
 from locum.store.ledger import Ledger
 from locum.systemd import notify
 from locum.web.app import build
-from locum.web.listener import bind, identity, remove, serve
+from locum.web.listener import bind, keep
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +103,6 @@ async def _serve(places: Places, environ: Mapping[str, str]) -> None:
 
 async def _run(supervisor: Supervisor, places: Places, environ: Mapping[str, str]) -> None:
     listening = bind(places.socket)
-    mine = identity(places.socket)
     closed = anyio.Event()
 
     def ready() -> None:
@@ -112,19 +111,16 @@ async def _run(supervisor: Supervisor, places: Places, environ: Mapping[str, str
             "ready", version=__version__, config=str(places.config), state=str(places.state), socket=str(places.socket)
         )
 
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_heed_signals, supervisor)
-            group.start_soon(serve, build(supervisor), listening, ready, closed)
-            for warning in supervisor.loaded.warnings:
-                log.warning("config_warning", problem=str(warning))
-            await supervisor.run()
-            notify(environ, "STOPPING=1")
-            closed.set()
-            group.cancel_scope.deadline = anyio.current_time() + 10
-            log.info("stopped")
-    finally:
-        remove(places.socket, mine)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_heed_signals, supervisor)
+        group.start_soon(keep, build(supervisor), places.socket, listening, ready, closed)
+        for warning in supervisor.loaded.warnings:
+            log.warning("config_warning", problem=str(warning))
+        await supervisor.run()
+        notify(environ, "STOPPING=1")
+        closed.set()
+        group.cancel_scope.deadline = anyio.current_time() + 10
+        log.info("stopped")
 
 
 async def _heed_signals(supervisor: Supervisor) -> None:
@@ -144,10 +140,12 @@ def _take_state(state: Path) -> int:
         state.mkdir(parents=True, mode=0o700, exist_ok=True)
         (state / "runs").mkdir(mode=0o700, exist_ok=True)
         lock = try_lock(state / "daemon.lock")
+    except FileExistsError as error:
+        remedy = "Move it away, or name another folder with --state or LOCUM_STATE."
+        raise StateError(f"{error.filename}: this is not a folder", remedy=remedy) from error
     except OSError as error:
-        raise StateError(
-            f"{state}: {error.strerror}", remedy="Name a folder you may write to with --state or LOCUM_STATE."
-        ) from error
+        remedy = "Name a folder you may write to with --state or LOCUM_STATE."
+        raise StateError(f"{error.filename or state}: {error.strerror}", remedy=remedy) from error
     if lock is None:
         raise ConflictError(
             f"another locum daemon runs on {state}", remedy="Stop it first, or give this one its own --state."

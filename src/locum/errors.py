@@ -11,18 +11,20 @@ class LocumError(Exception):
     status = 500
 
     def __init__(self, detail: str = "", *, remedy: str = "") -> None:
-        """Take what happened (`detail`) and what to do about it (`remedy`); the class docstring is the lead."""
+        """Take what happened (`detail`) and what to do about it (`remedy`); without one the class docstring is told."""
         self.detail = detail
         self.remedy = remedy
         super().__init__(self.sentence())
 
     def sentence(self) -> str:
-        """One readable text: what it is, what happened, what to do."""
+        """One readable text: what happened, what to do."""
+        return " ".join(self.sentences())
+
+    def sentences(self) -> tuple[str, ...]:
+        """What happened and, if it is known, what to do: each ends with its mark."""
         lead = (self.__doc__ or "").strip().splitlines()[0]
-        parts = [lead if not self.detail else f"{lead.rstrip('.')}: {self.detail}"]
-        if self.remedy:
-            parts.append(self.remedy)
-        return " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
+        parts = (self.detail or lead, self.remedy)
+        return tuple(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts if part)
 
 
 class UsageError(LocumError):

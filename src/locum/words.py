@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
 
+DELIBERATE = frozenset({"operator", "token_budget"})
+"""The failure kinds that nobody would call a failure: the tier was left on purpose."""
+
 _UNITS_S = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -51,6 +54,19 @@ def moment(at_ms: int, now_ms: int, zone: tzinfo | None = None) -> str:
 def due(at_ms: int, now_ms: int, zone: tzinfo | None = None) -> str:
     """A coming moment and how long it is until then: `05:00 (in 2 h 10 min)`."""
     return f"{moment(at_ms, now_ms, zone)} (in {span(at_ms - now_ms)})"
+
+
+def cause(kind: str) -> str:
+    """A failure kind as what something is held by: `usage_limit`, `the operator`, `an unknown failure`."""
+    return {"operator": "the operator", "unknown": "an unknown failure"}.get(kind, kind)
+
+
+def size(number: int) -> str:
+    """A number of bytes as service.json writes it, in its largest unit, rounded: `64M`, `100 bytes`."""
+    for unit, above in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
+        if number >= 1 << above:
+            return f"{round(number / (1 << above), 1):g}{unit}"
+    return count(number, "byte")
 
 
 def count(number: int, noun: str) -> str:

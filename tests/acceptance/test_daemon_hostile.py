@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from locum.engine.process import marked
+from locum.words import size
 from tests.harness import World, path_of, world
 
 MOST_MEMORY_KB = 200 << 10
@@ -60,7 +61,7 @@ def test_a_gigantic_line_is_cut_off_by_the_spool_cap(earth: World) -> None:
     shell(earth, "endless", "tr '\\000' x </dev/zero | head -c 3G")
     task = earth.do("endless")
     assert path_of(task) == [("a", "crash"), ("b", None)]
-    assert f"wrote more than limits.spool ({SPOOL} bytes)" in reason(task)
+    assert f"wrote more than limits.spool ({size(SPOOL)})" in reason(task)
     assert peak_memory_kb(earth) < MOST_MEMORY_KB
 
 

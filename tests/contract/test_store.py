@@ -85,6 +85,21 @@ async def test_tasks_are_listed_newest_first(ledger):
     assert [task.id[-1] for task in await ledger.queue()] == ["1", "3", "4", "5"]
 
 
+async def test_every_open_task_is_counted(ledger):
+    """However many wait, each is in the count of its chain and state, and none that has ended."""
+    for number in range(1, 1203):
+        await ledger.submit(task_of(number, "other" if number % 3 == 0 else "default"), b"")
+    await ledger.start_run(run_of(1), START)
+    await ledger.cancel("task-0002", START)
+    assert await ledger.open_counts() == {
+        ("default", TaskState.RUNNING): 1,
+        ("default", TaskState.QUEUED): 800,
+        ("other", TaskState.QUEUED): 400,
+    }
+    assert await ledger.cancel("task-0004", START)
+    assert (await ledger.open_counts())["default", TaskState.QUEUED] == 799
+
+
 async def test_a_run_that_succeeds(ledger):
     """Started, its session seen, its usage recorded, done."""
     run = await started(ledger)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locum.words import count, due, from_iso, iso, moment, span
+from locum.words import cause, count, due, from_iso, iso, moment, size, span
 
 NOW = int(datetime(2026, 11, 22, 2, 50, tzinfo=UTC).timestamp() * 1000)
 
@@ -84,3 +84,21 @@ def test_a_coming_moment_says_how_far_it_is():
 def test_one_is_not_plural():
     """Numbers agree with their nouns."""
     assert (count(1, "task"), count(2000, "task"), count(0, "hold")) == ("1 task", "2,000 tasks", "0 holds")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(1, "1 byte"), (100, "100 bytes"), (64 << 10, "64K"), (64 << 20, "64M"), (3 << 29, "1.5G"), (2 << 40, "2T")],
+)
+def test_sizes_are_said_as_they_are_written_in_the_file(number, words):
+    """Who wrote `64M` reads `64M`."""
+    assert size(number) == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("operator", "the operator"), ("unknown", "an unknown failure"), ("usage_limit", "usage_limit")],
+)
+def test_a_cause_reads_as_one(kind, words):
+    """`held by …` is a sentence whatever the kind is called."""
+    assert cause(kind) == words

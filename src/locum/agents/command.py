@@ -82,7 +82,7 @@ class ProgramAgent:
             return None
         why = judge.last_line(replace(end, out_tail=_said(end))) or f"it ended with code {end.exit}"
         return (
-            judge.by_exit("the program", end)
+            judge.by_exit("the program", end, "command")
             or judge.by_text(self._rules, end)
             or Failure(FailureKind.CRASH, why, f"exit:{end.exit}")
         )
@@ -116,7 +116,7 @@ def _failure(event: Mapping[str, Any], _line: Line) -> Iterator[Signal]:
     kind = FailureKind(name) if name in list(FailureKind) else FailureKind.UNKNOWN
     yield Signal(
         Mark.FAILED,
-        lines.text(event.get("message")),
+        lines.text(event.get("message")) or f"the agent told of {kind} without a message",
         kind=FailureKind.UNKNOWN if kind in _OURS else kind,
         reset_ms=lines.moment_ms(event.get("reset_at")),
         window=window if window in WINDOW_MS else None,

@@ -32,7 +32,7 @@ _SERVER = frozenset({FailureKind.SERVER_ERROR, FailureKind.OVERLOADED})
 _PROGRESS = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE, Mark.DONE, Mark.FAILED, Mark.RETRY})
 _NEVER_STARTED = {
     126: "is not executable: check its permissions",
-    127: "was not found on PATH: install it, or give the tier its `program`",
+    127: "was not found: install it, or mend the tier's `{setting}`",
 }
 
 
@@ -92,12 +92,13 @@ def judge(told: Signal, rules: Sequence[Rule], end: End, signals: Sequence[Signa
     )
 
 
-def by_exit(program: str, end: End) -> Failure | None:
-    """The failure an exit code alone tells: never started, or killed."""
+def by_exit(program: str, end: End, setting: str = "program") -> Failure | None:
+    """The failure an exit code alone tells: never started, or killed. `setting` is the key that names the program."""
     if end.exit is None:
         return Failure(FailureKind.CRASH, f"{program} ended without an exit code: it or the machine was killed", "exit")
     if end.exit in _NEVER_STARTED:
-        return Failure(FailureKind.CRASH, f"{program} {_NEVER_STARTED[end.exit]}", f"exit:{end.exit}")
+        why = _NEVER_STARTED[end.exit].format(setting=setting)
+        return Failure(FailureKind.CRASH, f"{program} {why}", f"exit:{end.exit}")
     signal = killed_by(end.exit)
     if signal is not None:
         return Failure(FailureKind.CRASH, f"{program} was killed by signal {signal}", f"exit:{end.exit}")

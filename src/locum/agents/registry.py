@@ -25,5 +25,5 @@ AGENTS: Mapping[str, Agent] = agents()
 def agent(name: str) -> Agent:
     """The agent called `name`. Raises NotFoundError, which names those there are."""
     if name not in AGENTS:
-        raise NotFoundError(f"agent {name!r}", remedy=f"The agents are {', '.join(AGENTS)}")
+        raise NotFoundError(f"there is no agent {name!r}", remedy=f"The agents are {', '.join(AGENTS)}")
     return AGENTS[name]

@@ -15,7 +15,7 @@ from locum.agents.base import Launch, Seat
 from locum.cli.client import Json
 from locum.cli.settings import Settings, chain_option, json_option
 from locum.cli.terminal import print_json
-from locum.errors import NotFoundError, NoTierError
+from locum.errors import ForbiddenError, NotFoundError, NoTierError, UnreachableError
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
@@ -26,7 +26,11 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 def _tier_option(verb: F) -> F:
-    return click.option("--tier", metavar="TIER", help="This tier, active or not; needs no daemon.")(verb)
+    return click.option(
+        "--tier",
+        metavar="TIER",
+        help="This tier, active or not; needs no daemon: without one service.json is looked for.",
+    )(verb)
 
 
 @click.command("env")
@@ -74,18 +78,28 @@ def _borrowed(settings: Settings, chain: str | None, tier: str | None) -> tuple[
     from locum.config.load import load
     from locum.engine.seats import Seats
 
-    if tier:
-        name, path = tier, chosen(settings.environ)[0]
-    else:
-        # The daemon's own file is meant, since it is the daemon that says which tier is active.
-        status = settings.client.get("/status")
-        name, path = _active(status, chain), Path(status["config"]["path"])
+    # The daemon's own file is meant wherever one answers: a tier is what the daemon runs under that name.
+    status = _status(settings, needed=not tier)
+    name = tier or _active(status or {}, chain)
+    path = Path(status["config"]["path"]) if status else chosen(settings.environ)[0]
     loaded = load(path, settings.environ)
     seats = Seats(loaded, {}, settings.environ)
     entry, seat = seats.entry(name), seats.seat(name)
     found = _environment(entry.agent, seat)
     secret = {key for key, value in entry.env.items() if not isinstance(value, str) or _TELLING.search(key)}
     return name, found, secret
+
+
+def _status(settings: Settings, *, needed: bool) -> Json | None:
+    """What the daemon says; None when it need not be asked, or does not answer and is not `needed`."""
+    if not needed and settings.environ.get("LOCUM_CONFIG"):
+        return None
+    try:
+        return settings.client.get("/status")
+    except (UnreachableError, ForbiddenError):
+        if needed:
+            raise
+        return None
 
 
 def _environment(agent: str, seat: Seat) -> dict[str, str]:

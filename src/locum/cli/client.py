@@ -68,10 +68,12 @@ class Client:
             with self._connect(timeout) as connection:
                 yield connection
         except TimeoutError as error:
-            raise errors.UnreachableError(f"it has not answered within {timeout:g} s") from error
+            raise errors.UnreachableError(f"the daemon has not answered within {timeout:g} s") from error
         except (WireError, OSError, ValueError) as error:
             remedy = "Ask again; if it goes on, see the daemon's log."
-            raise errors.UnreachableError(f"it broke off ({error})", remedy=remedy) from error
+            raise errors.UnreachableError(
+                f"the daemon broke off in the middle of its answer ({error})", remedy=remedy
+            ) from error
 
     def _connect(self, timeout: float | None) -> socket.socket:
         for path in self.paths:
@@ -89,7 +91,7 @@ class Client:
             return found
         places = ", ".join(map(str, self.paths))
         remedy = "Start one with `locum serve`; if it runs, name its socket with --socket or $LOCUM_SOCKET."
-        raise errors.UnreachableError(f"nothing answers at {places}", remedy=remedy)
+        raise errors.UnreachableError(f"no daemon answers at {places}", remedy=remedy)
 
 
 def _checked(answer: Answer) -> Answer:

@@ -13,7 +13,7 @@ from locum.config.load import Loaded
 from locum.config.model import TierEntry
 from locum.config.problem import Problem
 from locum.config.secrets import SecretError, resolve
-from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS
+from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS, FailureKind
 from locum.policy.plan import Brake, Budget, Chain, Plan
 from locum.policy.window import describe
 
@@ -64,7 +64,13 @@ def understood(loaded: Loaded) -> Iterator[str]:
         yield from (f"  {_budget(each)}" for each in budgets)
         if not budgets:
             yield f"  no budget; tokens are shown for {describe(plan.meters[f'chain:{chain.name}'].window)}"
-        if ignored := sorted(DEFAULT_TRIGGERS - ALWAYS_ACT - chain.triggers):
+        # Without a budget that moves the chain there is nothing to ignore; a halt holds whatever triggers say.
+        idle = (
+            frozenset()
+            if any(each.brake is not Brake.HALT for each in budgets)
+            else frozenset({FailureKind.TOKEN_BUDGET})
+        )
+        if ignored := sorted(DEFAULT_TRIGGERS - ALWAYS_ACT - chain.triggers - idle):
             yield f"  does not move for: {', '.join(ignored)}"
 
 

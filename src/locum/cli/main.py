@@ -52,9 +52,7 @@ _VERBS = {verb: entry for group in _GROUPS.values() for verb, entry in group.ite
 
 def tell(error: LocumError) -> None:
     """What and why on one line of standard error, what to do on the next."""
-    lead = (error.__doc__ or "").strip().splitlines()[0].rstrip(".")
-    what = f"{lead}: {error.detail}" if error.detail else lead
-    first, *rest = (part if part.endswith((".", "!", "?")) else f"{part}." for part in (what, error.remedy) if part)
+    first, *rest = error.sentences()
     click.echo("\n".join([f"locum: {first}", *(f"  {line}" for line in rest)]), err=True)
 
 
@@ -102,7 +100,7 @@ class Verbs(click.Group):
 @click.option("--state", metavar="FOLDER", help="The daemon's state ($LOCUM_STATE).")
 @click.pass_context
 def locum(ctx: click.Context, config: str | None, socket: str | None, state: str | None) -> None:
-    """Keep coding agents working: when a tier fails or its budget is spent, the next one stands in."""
+    """Keep coding agents working: when a tier fails or its budget is spent, the next one takes over."""
     ctx.obj = Settings(laid_over(os.environ, config=config, socket=socket, state=state))
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from locum.cli.client import Json
 from locum.cli.terminal import clean
-from locum.words import count, due, from_iso, moment, span
+from locum.words import DELIBERATE, cause, count, due, from_iso, moment, span
 
 
 def now_ms() -> int:
@@ -23,13 +23,14 @@ def held(hold: Json | None) -> str:
         return ""
     until_ms = from_iso(hold["until"])
     until = "until released" if until_ms is None else f"until {due(until_ms, now_ms())}"
-    return f"{hold['kind']} {until}" + (f": {clean(hold['reason'])}" if hold["reason"] else "")
+    by = {"operator": "by the operator,", "unknown": "unknown failure"}.get(hold["kind"], hold["kind"])
+    return f"{by} {until}" + (f": {clean(hold['reason'])}" if hold["reason"] else "")
 
 
 def spent(usage: Json) -> str:
     """Used tokens in words: `3,400,000 of 5,000,000 tokens (68 %) this week, until Mon 00:00 (in 2 d)`."""
-    total, limit = usage["totals"]["total"], usage["threshold_tokens"]
-    used = usage.get("used_tokens", total) if limit else total
+    total, limit, halt = usage["totals"]["total"], usage["threshold_tokens"], usage.get("halt_tokens")
+    used = usage.get("used_tokens", total) if limit or halt else total
     text = f"{used:,} of {limit:,} tokens" if limit else f"{used:,} tokens"
     if used != total:
         text += ", weighed by count_tokens,"
@@ -41,25 +42,31 @@ def spent(usage: Json) -> str:
     )
     if end_ms is not None:
         text += f", until {due(end_ms, now_ms())}"
+    if halt:
+        text += f"; every tier is held at {halt:,}"
     if unknown := usage.get("unknown_usage_runs"):
-        text += f"; at least: what {count(unknown, 'run')} used is unknown"
+        text += f"; what {count(unknown, 'run')} used is unknown and not in it"
     return text
 
 
 def work(chain: Json) -> str:
-    """What a chain is doing: `on codex, 2 running, 1 queued`."""
-    where = f"on {chain['active_tier']}" if chain["active_tier"] else "no tier available"
+    """What a chain is doing: `active tier codex, 2 running, 1 queued`."""
+    where = f"active tier {chain['active_tier']}" if chain["active_tier"] else "no tier available"
     state = ", paused" if chain["paused"] else ""
     return f"{where}{state}, {chain['running']} running, {chain['queued']} queued"
 
 
 def failure(chain: Json) -> str:
-    """The last failure of a chain in words; empty for none."""
+    """The last failure of a chain in words, or why it was last switched on purpose; empty for none."""
     at_ms = from_iso(chain["last_failure_at"])
     if at_ms is None:
         return ""
-    tier = f" on {chain['last_failure_tier']}" if chain.get("last_failure_tier") else ""
-    text = f"{chain['last_failure_kind']}{tier}, {moment(at_ms, now_ms())} ({span(now_ms() - at_ms)} ago)"
+    kind, tier = chain["last_failure_kind"], chain.get("last_failure_tier")
+    if kind in DELIBERATE:
+        text = f"last switch: by {cause(kind)}" + (f", off {tier}" if tier else "")
+    else:
+        text = f"last failure: {kind}" + (f" on {tier}" if tier else "")
+    text += f", {moment(at_ms, now_ms())} ({span(now_ms() - at_ms)} ago)"
     return f"{text}: {clean(chain['last_failure_reason'])}" if chain["last_failure_reason"] else text
 
 
@@ -79,7 +86,7 @@ def status(found: Json, usage: Json) -> Iterator[str]:
             yield f"  {tier['name']:{width}}  {tier['state']:9}  {held(tier['hold'])}".rstrip()
         yield f"  tokens: {spent(usage['chains'][name])}" if name in usage["chains"] else "  tokens: unknown"
         if last := failure(chain):
-            yield f"  last failure: {last}"
+            yield f"  {last}"
     yield from config_lines(found)
 
 

@@ -20,6 +20,7 @@ class Teller:
     def __init__(self, task: str) -> None:
         """Start with nothing told."""
         self.task = task
+        self.attempted = False
 
     def tell(self, happening: Json) -> None:
         """One happening; kinds that are not known are left out."""
@@ -27,6 +28,7 @@ class Teller:
             case "output":
                 self._output(happening)
             case "attempt":
+                self.attempted = True
                 _note("▶", attempt(happening), "cyan")
             case "failed":
                 _note("!", failed(happening), "yellow")
@@ -38,7 +40,7 @@ class Teller:
                 _note("…", waiting(happening), "yellow")
             case "ended":
                 mark, colour = _ENDS[happening["state"]]
-                _note(mark, f"{self.task} {ended(happening)}", colour)
+                _note(mark, f"{self.task} {ended(happening, attempted=self.attempted)}", colour)
 
     def _output(self, happening: Json) -> None:
         click.echo(happening["text"].rstrip("\n"), err=happening["stream"] == "err")
@@ -79,10 +81,10 @@ def waiting(happening: Json) -> str:
     return f"waiting: {clean(happening['reason'])}" + (f", until {due(until_ms, plain.now_ms())}" if until_ms else "")
 
 
-def ended(happening: Json) -> str:
-    """`done, 1,240 tokens`."""
+def ended(happening: Json, *, attempted: bool) -> str:
+    """`done, 1,240 tokens`; where agents ran and told of no token, what they used is unknown."""
     total = (happening.get("tokens") or {}).get("total")
-    tokens = f", {total:,} tokens" if total else ""
+    tokens = f", {total:,} tokens" if total else ", tokens unknown" if attempted else ""
     return f"{happening['state']}{tokens}{_because(happening)}"
 
 

@@ -9,7 +9,7 @@ import click
 from locum import __version__
 from locum.cli import plain, terminal
 from locum.cli.client import Json
-from locum.cli.settings import Settings, chain_option, json_option
+from locum.cli.settings import Settings, json_option, one_chain_option
 from locum.cli.terminal import on_terminal, print_json
 from locum.errors import UnreachableError
 
@@ -65,7 +65,7 @@ def _watch(settings: Settings) -> None:
 
 @click.command("usage")
 @json_option
-@chain_option
+@one_chain_option
 @click.pass_obj
 def usage_(settings: Settings, *, as_json: bool, chain: str | None) -> None:
     """Show the tokens used in the current window, by chain and by tier."""
@@ -93,7 +93,7 @@ def explain_(settings: Settings, *, chain: str | None, as_json: bool) -> None:
 
 @click.command("tasks")
 @json_option
-@chain_option
+@one_chain_option
 @click.option("--state", multiple=True, metavar="STATE", help="queued, running, done, failed or cancelled; repeatable.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many, newest first.")
 @click.pass_obj

@@ -21,7 +21,7 @@ def screen(status: Json, usage: Json) -> RenderableType:
     for name, chain in status["chains"].items():
         parts += [_title(name, chain), _tiers(chain, usage["tiers"]), *_budget(usage["chains"].get(name))]
         if last := plain.failure(chain):
-            parts.append(Text(f"  last failure: {last}", style="dim"))
+            parts.append(Text(f"  {last}", style="dim"))
         parts.append(Text())
     first, *problems = plain.config_lines(status)
     return Group(*parts, Text(first, style="dim"), *(Text(each, style="red") for each in problems))

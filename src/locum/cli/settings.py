@@ -43,3 +43,4 @@ def laid_over(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs: JSON on standard output.")
 chain_option = click.option("--chain", metavar="CHAIN", help="The chain; left out: `default`.")
+one_chain_option = click.option("--chain", metavar="CHAIN", help="Only this chain; left out: all of them.")

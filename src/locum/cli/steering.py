@@ -13,12 +13,11 @@ from locum.policy.failure import FailureKind
 from locum.words import count
 
 chain_argument = click.argument("chain", required=False)
-tier_option = click.option("--tier", metavar="TIER", help="The tier; left out: see above.")
 
 
 @click.command("bump")
 @chain_argument
-@tier_option
+@click.option("--tier", metavar="TIER", help="The tier to leave; left out: the active one.")
 @click.option("--for", "length", metavar="TIME", help="How long, such as 90s, 30m, 2h or 7d; left out: until released.")
 @click.option("--reason", default="", help="Why; shown wherever the hold is.")
 @json_option
@@ -26,18 +25,18 @@ tier_option = click.option("--tier", metavar="TIER", help="The tier; left out: s
 def bump_(
     settings: Settings, *, chain: str | None, tier: str | None, length: str | None, reason: str, as_json: bool
 ) -> None:
-    """Take a chain off a tier (the active one unless --tier names another), so that the next one stands in."""
+    """Take a chain off a tier (the active one unless --tier names another), so that the next one takes over."""
     found = _order(settings, chain, "bump", {"tier": tier, "for": length, "reason": reason})
     if as_json:
         print_json(found)
         return
     already = "was held already, now" if found["already_held"] else "is held"
-    click.echo(f"{found['tier']} {already}: {plain.held(found['hold'])}; {_runs_on(found)}")
+    click.echo(f"{found['tier']} {already} {plain.held(found['hold'])}; {_runs_on(found)}")
 
 
 @click.command("release")
 @chain_argument
-@tier_option
+@click.option("--tier", metavar="TIER", help="The tier to free; left out: every tier of the chain.")
 @click.option(
     "--kind", type=click.Choice([kind.value for kind in FailureKind]), metavar="KIND", help="Only holds of this kind."
 )
@@ -104,4 +103,4 @@ def _order(settings: Settings, chain: str | None, verb: str, body: Json) -> Json
 
 def _runs_on(found: Json) -> str:
     active = found["active_tier"]
-    return f"{found['chain']} runs on {active}" if active else f"{found['chain']} has no tier to run on"
+    return f"active tier of {found['chain']}: {active}" if active else f"{found['chain']} has no tier to run on"

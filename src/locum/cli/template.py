@@ -16,7 +16,7 @@ _HEAD = """\
   "usage_reset": "week",
 
   "failover": {
-    // Most preferred first: when one fails or is used up, the next stands in until it is well again.
+    // Most preferred first: when one fails or is used up, the next takes over until it works again.
     "tiers": [
 """
 

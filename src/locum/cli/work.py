@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,12 +15,17 @@ from locum.cli import progress, terminal
 from locum.cli.client import Client, Json, segment
 from locum.cli.settings import Settings, chain_option, json_option
 from locum.errors import NotFoundError, UnreachableError, UsageError
+from locum.words import size
 
 INTERRUPTED = 130
 NO_TIER = 75
 SECOND_THOUGHTS_S = 2.0
 """How long after the first Ctrl-C a second one cancels the task."""
 
+LARGEST_PROMPT = 64 << 20
+"""Bytes of a prompt that are read at most."""
+
+_SAY = 'Write `locum run "what to do"`, or give --file.'
 QUIET_S = 1.0
 """How long a task that is still running must be silent for `logs` to have shown all there is."""
 
@@ -54,6 +60,8 @@ def run_(ctx: click.Context, /, *, prompt: str | None, file: str | None, as_json
     """
     client: Client = ctx.obj.client
     task = client.post("/tasks", _order(_prompt(prompt, file), options))
+    if as_json:
+        _as_json(submitted(task["id"]))
     show = _as_json if as_json else progress.Teller(task["id"]).tell
     ctx.exit(_followed(client, task["id"], show, owner=True))
 
@@ -108,26 +116,41 @@ def _prompt(words: str | None, file: str | None) -> str:
         raise UsageError("a prompt was given twice, in words and as a file")
     try:
         if file and file != "-":
-            data = Path(file).read_bytes()
+            data = _file(Path(file))
         elif words not in (None, "-"):
-            return words or ""
+            data = os.fsencode(words or "")
         elif words is None and not file and sys.stdin.isatty():
-            raise UsageError("there is no prompt", remedy='Write `locum run "what to do"`, or give --file.')
+            raise UsageError("there is no prompt", remedy=_SAY)
         else:
-            data = sys.stdin.buffer.read()
+            data = sys.stdin.buffer.read(LARGEST_PROMPT + 1)
         text = data.decode()
     except OSError as error:
         raise NotFoundError(f"the prompt cannot be read from {file} ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UsageError("the prompt is not UTF-8 text") from error
+    if len(data) > LARGEST_PROMPT:
+        raise UsageError(f"the prompt is longer than {size(LARGEST_PROMPT)}", remedy="Name files in it instead.")
     if not text.strip():
-        raise UsageError("the prompt is empty")
+        raise UsageError("the prompt is empty", remedy=_SAY)
     return text
+
+
+def _file(path: Path) -> bytes:
+    """What is in a file, a byte more than the longest prompt at most. Raises UsageError for what is no file."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is not a file", remedy="Name a file, or pipe the prompt in with `--file -`.")
+    with path.open("rb") as opened:
+        return opened.read(LARGEST_PROMPT + 1)
 
 
 def _order(prompt: str, options: dict[str, str | bool]) -> Json:
     cwd = Path(str(options.pop("cwd", None) or ".")).absolute()
     return {"prompt": prompt, "cwd": str(cwd), **{name: value for name, value in options.items() if value}}
+
+
+def submitted(task: str) -> Json:
+    """The first line of `run --json`: which task it is, before anything happens to it."""
+    return {"schema": 1, "type": "submitted", "task": task}
 
 
 def _as_json(happening: Json) -> None:
@@ -152,7 +175,7 @@ def _shown(happenings: Iterable[Json], task: str, show: Callable[[Json], None]) 
                 return 0
             return NO_TIER if happening["reason_code"] == "no_tier" else 1
     remedy = f"The task goes on when the daemon does; follow it with `locum logs -f {task}`."
-    raise UnreachableError("it stopped before the task had ended", remedy=remedy)
+    raise UnreachableError("the daemon stopped before the task had ended", remedy=remedy)
 
 
 def _detach(client: Client, task: str) -> None:

@@ -109,5 +109,11 @@ def _shown(at: At, value: Any) -> str:
         return "a list" if value else "an empty list"
     private = not _PRIVATE.isdisjoint(at)
     if isinstance(value, str) and value:
-        return "this text" if private or len(value) > 60 else json.dumps(value, ensure_ascii=not value.isprintable())
-    return "this value" if private and value != "" else json.dumps(value)
+        if private or len(value) > 60:
+            return "text that is not shown" if private else f"text of {len(value)} characters"
+        return json.dumps(value, ensure_ascii=not value.isprintable())
+    return "a number" if private and _is_number(value) else json.dumps(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -56,7 +56,7 @@ def locate(explicit: Path | None, environ: Mapping[str, str], cwd: Path, home: P
             return place
     looked = ", ".join(map(str, places))
     remedy = "Name a file that exists" if named else "Write one with `locum init`, or name one with `--config`"
-    raise NoConfigError(f"looked at {looked}", remedy=remedy)
+    raise NoConfigError(f"there is no service.json: looked at {looked}", remedy=remedy)
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:

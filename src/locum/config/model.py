@@ -40,7 +40,10 @@ Text = Annotated[str, StringConstraints(min_length=1), expect("text that is not 
 Tokens = Annotated[
     int,
     Field(ge=0, le=MOST_TOKENS),
-    expect("a whole number of tokens, 0 or more", "write it in plain digits such as 5000000, or null for no budget"),
+    expect(
+        f"a whole number of tokens from 0 to {MOST_TOKENS:,}",
+        "write it in plain digits such as 5000000, or null for no budget",
+    ),
 ]
 Threshold = Tokens | None
 Bytes = Annotated[

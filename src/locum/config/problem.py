@@ -51,7 +51,7 @@ class InvalidConfigError(ConfigError):
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
         assert self.problems, "an invalid configuration has a problem"
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join((f"{count}.", *map(str, self.problems))))
+        super().__init__("\n".join((f"The configuration cannot be used: {count}.", *map(str, self.problems))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from locum.policy.failure import ANSWERS, Failure, FailureKind
 from locum.policy.task import Ending, Run, RunState
 from locum.policy.usage import Tokens, Usage
 from locum.store.ledger import Ledger
+from locum.words import size
 
 log = structlog.get_logger(__name__)
 
@@ -163,7 +164,7 @@ class Runner:
         if bounds.time_limit is not None and ran > bounds.time_limit:
             return Failure(FailureKind.STALLED, f"ran longer than time_limit ({bounds.time_limit:.0f} s)", "time_limit")
         if self.watched.spool.size() > bounds.spool:
-            return Failure(FailureKind.CRASH, f"wrote more than limits.spool ({bounds.spool} bytes)", "spool")
+            return Failure(FailureKind.CRASH, f"wrote more than limits.spool ({size(bounds.spool)})", "spool")
         if self._retrying and self.clock.monotonic() - self._retrying_since > RETRYING_FOR:
             kind = self._retrying.kind or FailureKind.STALLED
             return Failure(kind, f"kept retrying by itself: {self._retrying.text[:300]}", "retrying")

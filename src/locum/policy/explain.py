@@ -9,9 +9,9 @@ from locum.policy.board import Board, ChainState, Hold
 from locum.policy.budget import Reading, percent
 from locum.policy.chain import free_at_ms, holds_on, on_probation, pick
 from locum.policy.failure import ANSWERS, FailureKind
-from locum.policy.plan import Brake, Chain, Plan, Target, Tier
+from locum.policy.plan import Brake, Chain, Plan, Target, Tier, chain_target
 from locum.policy.window import describe
-from locum.words import due, moment, span
+from locum.words import DELIBERATE, cause, due, moment, span
 
 _BRAKES = {
     Brake.CHAIN: "The budget of chain {owner}",
@@ -38,7 +38,8 @@ def explain(
     """
     state = board.chain(chain.name)
     return (
-        *_where(board, chain, state, now_ms, busy),
+        *_where(board, plan, chain, state, now_ms, busy),
+        *_halted(board, plan, chain, now_ms, zone),
         *(line for tier in chain.tiers for line in _tier(board, plan, chain, tier, now_ms, zone)),
         *(_budget(reading, now_ms, zone) for reading in readings if _concerns(reading, chain)),
         _last_failure(state, now_ms, zone),
@@ -46,8 +47,11 @@ def explain(
     )
 
 
-def _where(board: Board, chain: Chain, state: ChainState, now_ms: int, busy: Collection[Target]) -> tuple[str, ...]:
-    lines = ["New tasks wait: the chain is paused. `locum resume` lets them run."] if state.paused else []
+def _where(
+    board: Board, plan: Plan, chain: Chain, state: ChainState, now_ms: int, busy: Collection[Target]
+) -> tuple[str, ...]:
+    resume = f"New tasks wait: the chain is paused. `{_verb('resume', plan, chain)}` lets them run."
+    lines = [resume] if state.paused else []
     active = pick(board, chain, now_ms, busy=busy)
     if active is None:
         held = all(holds_on(board, chain, tier, now_ms) for tier in chain.tiers)
@@ -71,13 +75,27 @@ def _tier(board: Board, plan: Plan, chain: Chain, tier: Tier, now_ms: int, zone:
     holds = holds_on(board, chain, tier, now_ms)
     if not holds and on_probation(board, chain, tier, now_ms):
         return (f"{tier.name} is back from a hold and {_PROBATION}.",)
-    return tuple(_held(plan, tier, hold, now_ms, zone) for hold in holds)
+    release = f"{_verb('release', plan, chain)} --tier {tier.name}"
+    return tuple(
+        f"{tier.name} {_held(hold, now_ms, zone)}{_shared(plan, tier, hold)} {_ends(hold, release)}"
+        for hold in holds
+        if hold.target != chain_target(chain.name)
+    )
 
 
-def _held(plan: Plan, tier: Tier, hold: Hold, now_ms: int, zone: tzinfo | None) -> str:
+def _halted(board: Board, plan: Plan, chain: Chain, now_ms: int, zone: tzinfo | None) -> tuple[str, ...]:
+    """What holds the chain as a whole, told once and not with each tier."""
+    holds = board.holds_by_target.get(chain_target(chain.name), ())
+    release = _verb("release", plan, chain)
+    return tuple(
+        f"Every tier {_held(hold, now_ms, zone)} {_ends(hold, release)}" for hold in holds if hold.active(now_ms)
+    )
+
+
+def _held(hold: Hold, now_ms: int, zone: tzinfo | None) -> str:
     until = "until released" if hold.until_ms is None else f"until {due(hold.until_ms, now_ms, zone)}"
     because = f": {hold.reason.rstrip('.')}" if hold.reason else ""
-    return f"{tier.name} is held {until} by {hold.kind}{because}.{_shared(plan, tier, hold)} {_ends(tier, hold)}"
+    return f"is held {until} by {cause(hold.kind)}{because}."
 
 
 def _shared(plan: Plan, tier: Tier, hold: Hold) -> str:
@@ -91,15 +109,21 @@ def _shared(plan: Plan, tier: Tier, hold: Hold) -> str:
     return f" The same hold keeps {_listed(sorted(names))} back." if names else ""
 
 
-def _ends(tier: Tier, hold: Hold) -> str:
+def _ends(hold: Hold, release: str) -> str:
     sooner = "sooner " if hold.until_ms is not None else ""
     ways = []
     if ANSWERS[hold.kind].guarded:
         ways.append("its login or configuration changes")
     if hold.kind is FailureKind.TOKEN_BUDGET:
         ways.append("the budget is raised")
-    ways.append(f"you type `locum release --tier {tier.name}`")
+    ways.append(f"you type `{release}`")
     return f"It ends {sooner}when {' or '.join(ways)}."
+
+
+def _verb(verb: str, plan: Plan, chain: Chain) -> str:
+    """The command for this chain; the chain that is meant anyway is not named."""
+    meant = "default" if "default" in plan.chains else next(iter(plan.chains))
+    return f"locum {verb}" if chain.name == meant else f"locum {verb} {chain.name}"
 
 
 def _concerns(reading: Reading, chain: Chain) -> bool:
@@ -118,16 +142,18 @@ def _budget(reading: Reading, now_ms: int, zone: tzinfo | None) -> str:
     ends = f"; it starts again {due(end_ms, now_ms, zone)}" if end_ms is not None and end_ms > now_ms else ""
     told = "" if budget.acts else " Reaching it is told, but holds nothing."
     share = "" if full is None else f" ({full:g} %)"
-    return f"{what}: {used:,} of {budget.limit:,} tokens used{share}, {describe(budget.window)}{ends}.{told}"
+    return f"{what}: {used:,} of {budget.limit:,} tokens used{share} in {describe(budget.window)}{ends}.{told}"
 
 
 def _last_failure(state: ChainState, now_ms: int, zone: tzinfo | None) -> str:
     if state.last_failure_kind is None or state.last_failure_at_ms is None:
         return "Nothing has failed yet."
-    tier = f" on {state.last_failure_tier}" if state.last_failure_tier else ""
     at = f"{moment(state.last_failure_at_ms, now_ms, zone)}, {span(now_ms - state.last_failure_at_ms)} ago"
     because = f": {state.last_failure_reason.rstrip('.')}" if state.last_failure_reason else ""
-    return f"The last failure was {state.last_failure_kind}{tier} ({at}){because}."
+    kind, tier = state.last_failure_kind, state.last_failure_tier
+    if kind in DELIBERATE:
+        return f"The last switch was made by {cause(kind)}{f', off {tier}' if tier else ''} ({at}){because}."
+    return f"The last failure was {kind}{f' on {tier}' if tier else ''} ({at}){because}."
 
 
 def _next(board: Board, chain: Chain, state: ChainState, now_ms: int, zone: tzinfo | None) -> str:

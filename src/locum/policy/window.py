@@ -126,15 +126,15 @@ def timezone_of(rule: WindowRule) -> str | None:
 
 
 def describe(rule: WindowRule) -> str:
-    """The rule for people: `week starting Monday 00:00 Europe/Madrid`, `last 5 h`."""
+    """The rule for people: `the week starting Monday 00:00 Europe/Madrid`, `the last 5 h`."""
     match rule:
         case Calendar(unit, zone, weekday, day, minutes):
             first = {"day": "", "week": f"{day_name[weekday]} ", "month": f"on day {day} "}[unit]
-            return f"{unit} starting {first}{minutes // 60:02}:{minutes % 60:02} {zone}"
+            return f"the {unit} starting {first}{minutes // 60:02}:{minutes % 60:02} {zone}"
         case Rolling(length_ms):
-            return f"last {_length(length_ms)}"
+            return f"the last {_length(length_ms)}"
         case Block(length_ms):
-            return f"{_length(length_ms)} from the first use"
+            return f"the {_length(length_ms)} from the first use"
         case Lifetime():
             return "all time"
 

@@ -95,6 +95,10 @@ class Ledger:
         """The tasks that wait or run, oldest first."""
         return await self._read(tasks.queue)
 
+    async def open_counts(self) -> dict[tuple[str, TaskState], int]:
+        """How many tasks wait or run, by chain and state; what there is none of is left out."""
+        return await self._read(tasks.open_counts)
+
     async def run(self, run_id: str) -> Run:
         """One run. Raises `NotFoundError`."""
         return await self._read(lambda sql: tasks.run(sql, run_id))

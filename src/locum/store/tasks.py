@@ -58,6 +58,11 @@ def queue(sql: Sql) -> list[Task]:
     return [task_of(row) for row in sql.rows("queue")]
 
 
+def open_counts(sql: Sql) -> dict[tuple[str, TaskState], int]:
+    """How many tasks have not ended, by chain and state; what there is none of is left out."""
+    return {(chain, TaskState(state)): number for chain, state, number in sql.rows("open_counts")}
+
+
 def run(sql: Sql, run_id: str) -> Run:
     """One run. Raises `NotFoundError`."""
     row = sql.one("run", id=run_id)

@@ -45,10 +45,8 @@ class Answers:
     async def status(self, _: Request) -> Response:
         """Every chain: its tiers, their holds, the last failure; the configuration in use; whether the disk is full."""
         boss = self.supervisor
-        open_tasks = await boss.ledger.tasks(states=(TaskState.RUNNING, TaskState.QUEUED), limit=_MOST)
-        chains = views.status(
-            boss.ledger.board, boss.ledger.plan, boss.clock.now_ms(), busy=boss.busy(), open_tasks=open_tasks
-        )
+        counts = await boss.ledger.open_counts()
+        chains = views.status(boss.ledger.board, boss.ledger.plan, boss.clock.now_ms(), busy=boss.busy(), counts=counts)
         config = {
             "path": str(boss.loaded.path),
             "problems": [str(each) for each in boss.rejected],
@@ -79,14 +77,18 @@ class Answers:
         found = await self.supervisor.ledger.events(
             after=_number(request, "after", 0), limit=_number(request, "limit", _LIMIT, _MOST), chain=chain
         )
-        return JSONResponse({"events": [{"seq": seq, **views.event(each)} for seq, each in found]})
+        return JSONResponse(
+            {"schema": views.SCHEMA, "events": [{"seq": seq, **views.event(each)} for seq, each in found]}
+        )
 
     async def notices(self, request: Request) -> Response:
         """What people must hear of, oldest first, after a sequence number."""
         found = await self.supervisor.ledger.notices(
             after=_number(request, "after", 0), limit=_number(request, "limit", _LIMIT, _MOST)
         )
-        return JSONResponse({"notices": [{"seq": seq, **views.notice(each)} for seq, each in found]})
+        return JSONResponse(
+            {"schema": views.SCHEMA, "notices": [{"seq": seq, **views.notice(each)} for seq, each in found]}
+        )
 
     async def audit(self, _: Request) -> Response:
         """The whole ledger added up again."""
@@ -116,7 +118,7 @@ class Answers:
         task = await self.supervisor.ledger.task(request.path_params["id"])
         from_start = request.query_params.get("from_start", "true") != "false"
         happenings = self.supervisor.follow(task.id, from_start=from_start)
-        return Lines(happenings, request.app.state.stopping)
+        return Lines({"schema": views.SCHEMA}, happenings, request.app.state.stopping)
 
 
 def _number(request: Request, name: str, default: int, most: int | None = None) -> int:
@@ -125,5 +127,6 @@ def _number(request: Request, name: str, default: int, most: int | None = None) 
     if text is None:
         return default
     if not text.isascii() or not text.isdecimal() or (most is not None and int(text) > most):
-        raise UsageError(f"`{name}` must be a whole number{'' if most is None else f' up to {most}'}")
+        up_to = "" if most is None else f" up to {most:,}"
+        raise UsageError(f"`{name}` must be a whole number{up_to}", remedy=f"Write it in plain digits: {name}=10.")
     return int(text)

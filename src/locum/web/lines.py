@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -15,14 +15,18 @@ from starlette.types import Receive, Scope, Send
 class Lines(Response):
     """Newline-delimited JSON at the reader's pace: the next object is not asked for before the last is sent.
 
-    It ends when `objects` do, when the reader goes away, or when `stopping` is set.
+    Each has the keys of `common` beside its own. It ends when `objects` do, when the reader goes
+    away, or when `stopping` is set.
     """
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, objects: AsyncGenerator[dict[str, Any], None], stopping: anyio.Event) -> None:
+    def __init__(
+        self, common: Mapping[str, Any], objects: AsyncGenerator[dict[str, Any], None], stopping: anyio.Event
+    ) -> None:
         super().__init__()
         del self.headers["content-length"]
+        self.common = common
         self.objects = objects
         self.stopping = stopping
 
@@ -33,7 +37,7 @@ class Lines(Response):
             tasks.start_soon(_gone, receive, tasks.cancel_scope)
             tasks.start_soon(_stopped, self.stopping, tasks.cancel_scope)
             async for each in objects:
-                line = json.dumps(each, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+                line = json.dumps({**self.common, **each}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
                 await send({"type": "http.response.body", "body": line, "more_body": True})
             tasks.cancel_scope.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -12,18 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from locum.errors import ConflictError, StateError
+from locum.errors import ConflictError, LocumError, StateError
 from locum.web.peer import peer_of
+
+log = structlog.get_logger(__name__)
 
 LONGEST_PATH = 107
 """Bytes of a socket's path that the kernel takes."""
 
+LOOK_EVERY_S = 2.0
+"""How often the socket is looked for at its path."""
+
 _PRIVATE = 0o177
-_BACKLOG = 128
+_BACKLOG = 4096
 _GRACE_S = 2
 
 
@@ -122,6 +128,38 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Capture nothing."""
         yield
+
+
+async def keep(
+    app: Starlette, path: Path, listening: socket.socket, ready: Callable[[], None], stop: anyio.Event
+) -> None:
+    """`serve`, and listen at `path` again whenever the socket there was taken away. Removes it in the end."""
+    mine = identity(path)
+    refused = ""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve, app, listening, ready, stop)
+        try:
+            while not stop.is_set():
+                with anyio.move_on_after(LOOK_EVERY_S):
+                    await stop.wait()
+                if stop.is_set() or identity(path) == mine:
+                    continue
+                try:
+                    again = bind(path)
+                except LocumError as error:
+                    if str(error) != refused:
+                        log.error("socket_lost", error=str(error))  # noqa: TRY400 - a sentence, not a bug
+                    refused = str(error)
+                    continue
+                mine, refused = identity(path), ""
+                log.warning("socket_made_again", socket=str(path))
+                tasks.start_soon(serve, app, again, _no_news, stop)
+        finally:
+            remove(path, mine)
+
+
+def _no_news() -> None:
+    """Ready a second time: nobody waits for that."""
 
 
 async def serve(app: Starlette, listening: socket.socket, ready: Callable[[], None], stop: anyio.Event) -> None:

@@ -34,11 +34,14 @@ class Orders:
             no_wait=order.no_wait,
             shared_cwd=order.shared_cwd,
         )
-        return JSONResponse(views.task(task), status_code=201, headers={"location": f"/tasks/{task.id}"})
+        return JSONResponse(
+            {"schema": views.SCHEMA, **views.task(task)}, status_code=201, headers={"location": f"/tasks/{task.id}"}
+        )
 
     async def cancel(self, request: Request) -> Response:
         """Stop a task, or keep it from starting; one that has ended stays as it is."""
-        return JSONResponse(views.task(await self.supervisor.cancel(request.path_params["id"])))
+        task = await self.supervisor.cancel(request.path_params["id"])
+        return JSONResponse({"schema": views.SCHEMA, **views.task(task)})
 
     async def bump(self, request: Request) -> Response:
         """Take a chain off a tier."""
@@ -89,6 +92,7 @@ class Orders:
         loaded = self.supervisor.loaded
         return JSONResponse(
             {
+                "schema": views.SCHEMA,
                 "result": result,
                 "path": str(loaded.path),
                 "problems": [str(each) for each in problems],
@@ -109,6 +113,7 @@ class Orders:
         board = self.supervisor.ledger.board
         active = pick(board, chain, self.supervisor.clock.now_ms(), busy=self.supervisor.busy())
         return {
+            "schema": views.SCHEMA,
             "chain": chain.name,
             "active_tier": active.name if active else None,
             "paused": board.chain(chain.name).paused,

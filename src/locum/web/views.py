@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from locum.errors import NotFoundError
 from locum.policy.board import Board, Event, Hold
 from locum.policy.chain import TierState, holds_on, is_exhausted, pick, state_of
 from locum.policy.notice import Notice
-from locum.policy.plan import Chain, Plan, Target
+from locum.policy.plan import Brake, Chain, Plan, Target
 from locum.policy.task import Run, Task, TaskState
 from locum.policy.usage import TOKEN_TYPES, Tokens
 from locum.policy.window import Window, WindowRule, kind, timezone_of
@@ -34,17 +33,16 @@ def chain_named(plan: Plan, name: str) -> Chain:
 
 
 def status(
-    board: Board, plan: Plan, now_ms: int, *, busy: Collection[Target] = (), open_tasks: Iterable[Task] = ()
+    board: Board, plan: Plan, now_ms: int, *, busy: Collection[Target] = (), counts: Mapping[tuple[str, TaskState], int]
 ) -> dict[str, Any]:
-    """How every chain stands. `busy` are the targets at work, `open_tasks` the tasks that have not ended."""
-    counts = Counter((task.chain, task.state) for task in open_tasks)
+    """How every chain stands. `busy` are the targets at work, `counts` the tasks that have not ended."""
     return {
         "schema": SCHEMA,
         "chains": {
             name: {
                 **_chain(board, chain, now_ms, busy),
-                "running": counts[name, TaskState.RUNNING],
-                "queued": counts[name, TaskState.QUEUED],
+                "running": counts.get((name, TaskState.RUNNING), 0),
+                "queued": counts.get((name, TaskState.QUEUED), 0),
             }
             for name, chain in plan.chains.items()
         },
@@ -96,15 +94,17 @@ def hold(held: Hold) -> dict[str, Any]:
 
 def usage(plan: Plan, views: Mapping[str, UsageView]) -> dict[str, Any]:
     """Tokens used by every chain and tier; `views` by scope (`chain:NAME`, `tier:NAME`). The top is the main chain."""
-    chains = {name: measured(views[f"chain:{name}"]) for name in plan.chains}
+    halts = {each.owner: each.limit for each in plan.budgets if each.brake is Brake.HALT}
+    chains = {name: measured(views[f"chain:{name}"], halts.get(name)) for name in plan.chains}
     tiers = {name: measured(views[f"tier:{name}"]) for name in plan.tiers}
     return {"schema": SCHEMA, **chains[main_chain(plan)], "chains": chains, "tiers": tiers}
 
 
-def measured(view: UsageView) -> dict[str, Any]:
-    """One chain's or tier's usage in its current window."""
+def measured(view: UsageView, halt: int | None = None) -> dict[str, Any]:
+    """One chain's or tier's usage in its current window; `halt` is the chain's `usage_halt_tokens`."""
     return {
         "threshold_tokens": view.limit,
+        "halt_tokens": halt,
         "used_tokens": view.meter.weights.whole(view.totals),
         "totals": totals(view.totals),
         "window": _window(view.meter.window, view.window),

@@ -99,6 +99,15 @@ def test_the_table_of_ends(events: list[dict[str, Any]], code: int | None, expec
     assert kind(judged(AGENT, *events, code=code)) is expected
 
 
+@pytest.mark.parametrize(("code", "remedy"), [(127, "the tier's `command`"), (126, "check its permissions")])
+def test_a_program_that_cannot_be_started_says_what_to_mend(code: int, remedy: str) -> None:
+    """The remedy names a key that a tier of this agent may have."""
+    told = judged(AGENT, code=code)
+    assert isinstance(told, Failure)
+    assert remedy in told.evidence
+    assert "`program`" not in told.evidence
+
+
 def test_a_failure_carries_what_it_told() -> None:
     """Kind, message, reset, window and model are the program's own."""
     told = judged(AGENT, failure("usage_limit", reset_at="2026-11-22T09:39:11Z", window="five_hour", model="big"))

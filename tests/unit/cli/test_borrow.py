@@ -83,6 +83,18 @@ def test_a_named_tier_needs_no_daemon(cli, tmp_path):
     assert (found.exit_code, found.output) == (0, "# tier plain\n")
 
 
+def test_a_named_tier_is_that_of_the_running_daemon(cli, daemon, tmp_path, monkeypatch):
+    """The daemon's own file counts wherever one is started, unless another file is named outright."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert cli("env", "--tier", "plain").output == "# tier plain\n"
+    other = elsewhere / "other.json"
+    other.write_text(json.dumps({"failover": {"tiers": [{**TIERS[0], "name": "mine"}]}}))
+    assert cli("--config", str(other), "env", "--tier", "mine").output == "# tier mine\n"
+    assert "other.json" in cli("--config", str(other), "env", "--tier", "plain").stderr
+
+
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [

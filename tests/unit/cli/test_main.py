@@ -53,7 +53,7 @@ def test_exit_codes_without_a_daemon(cli, args, code):
 def test_a_missing_daemon_is_told_with_what_to_type(cli, tmp_path):
     """One line what, one line what to do."""
     assert cli("status").stderr == (
-        f"locum: The locum daemon cannot be reached: nothing answers at {tmp_path}/locum.sock.\n"
+        f"locum: no daemon answers at {tmp_path}/locum.sock.\n"
         "  Start one with `locum serve`; if it runs, name its socket with --socket or $LOCUM_SOCKET.\n"
     )
 
@@ -129,3 +129,15 @@ def test_looking_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("verb", ["tasks", "usage"])
+def test_verbs_that_show_every_chain_say_so(cli, verb):
+    """What an option means when it is left out is what then happens."""
+    assert "left out: all of them" in " ".join(cli(verb, "--help").output.split())
+
+
+@pytest.mark.parametrize(("verb", "meant"), [("bump", "the active one"), ("release", "every tier of the chain")])
+def test_steering_says_which_tier_is_meant(cli, verb, meant):
+    """Nobody has to read another paragraph to learn which tier an order is about."""
+    assert f"left out: {meant}" in " ".join(cli(verb, "--help").output.split())

@@ -51,10 +51,10 @@ USAGE = {"schema": 1, **USED, "chains": {"default": USED}, "tiers": {"claude-max
 ANSWERS = {("GET", "/status"): STATUS, ("GET", "/usage"): USAGE}
 
 PLAIN = """\
-default: on claude-api, 2 running, 1 queued
+default: active tier claude-api, 2 running, 1 queued
   claude-max  held       usage_limit until 05:00 (in 2 h 10 min): 5-hour [31m limit reached
   claude-api  active
-  codex       held       operator until released
+  codex       held       by the operator, until released
   tokens: 3,400,000 of 5,000,000 tokens (68 %) this week, until Mon 00:00 (in 21 h 10 min)
   last failure: usage_limit on claude-max, 02:40 (10 min ago): 5-hour limit reached
 config: /etc/locum/service.json
@@ -110,6 +110,32 @@ def test_json_is_what_the_daemon_said(cli, tmp_path):
             assert json.loads(found.output) == {**ANSWERS, **more}[("GET", f"/{verb}")]
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("operator", "  last switch: by the operator, off claude-max, 02:40 (10 min ago)"),
+        ("token_budget", "  last switch: by token_budget, off claude-max, 02:40 (10 min ago)"),
+        ("unknown", "  last failure: unknown on claude-max, 02:40 (10 min ago)"),
+    ],
+)
+def test_what_was_done_on_purpose_is_no_failure(cli, tmp_path, kind, says):
+    """A bump and a spent budget are told as a switch, so that nobody looks for what broke."""
+    chain = {**STATUS["chains"]["default"], "last_failure_kind": kind}
+    status = {**STATUS, "chains": {"default": chain}}
+    with answering(tmp_path / "locum.sock", {**ANSWERS, ("GET", "/status"): status}):
+        assert says in cli("status").output
+
+
+def test_a_halt_is_told_beside_the_budget(cli, tmp_path):
+    """Whoever looks at the tokens sees at which number everything stops, with a threshold or without."""
+    for used in (USED, UNLIMITED):
+        usage = {**USAGE, "chains": {"default": {**used, "halt_tokens": 8_000_000}}}
+        with answering(tmp_path / "locum.sock", {**ANSWERS, ("GET", "/usage"): usage}):
+            assert "every tier is held at 8,000,000" in cli("usage").output
+            assert "every tier is held at 8,000,000" in cli("status").output
+        (tmp_path / "locum.sock").unlink()
+
+
 def test_status_can_be_watched_until_it_is_stopped(cli, tmp_path, monkeypatch):
     """In a pipe a watched status is told again only when it has changed; Ctrl-C ends it with 130."""
     answers = dict(ANSWERS)
@@ -126,7 +152,7 @@ def test_status_can_be_watched_until_it_is_stopped(cli, tmp_path, monkeypatch):
     with answering(tmp_path / "locum.sock", answers):
         found = cli("status", "--watch")
     assert found.exit_code == 130
-    assert found.output.count("default: on claude-api") == 1
+    assert found.output.count("default: active tier claude-api") == 1
     assert found.output.count("config: /etc/locum/service.json") == 2
 
 

@@ -21,18 +21,18 @@ def steered(verb, answer, chain="default"):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (BUMPED, "one is held: operator until 04:50 (in 2 h): upkeep; default runs on two\n"),
+        (BUMPED, "one is held by the operator, until 04:50 (in 2 h): upkeep; active tier of default: two\n"),
         (
             {**BUMPED, "active_tier": None},
-            "one is held: operator until 04:50 (in 2 h): upkeep; default has no tier to run on\n",
+            "one is held by the operator, until 04:50 (in 2 h): upkeep; default has no tier to run on\n",
         ),
         (
             {**BUMPED, "already_held": True},
-            "one was held already, now: operator until 04:50 (in 2 h): upkeep; default runs on two\n",
+            "one was held already, now by the operator, until 04:50 (in 2 h): upkeep; active tier of default: two\n",
         ),
     ],
 )
-def test_bump_says_what_is_held_and_what_stands_in(cli, tmp_path, answer, says):
+def test_bump_says_what_is_held_and_what_takes_over(cli, tmp_path, answer, says):
     """The person learns whether work goes on, and where; a repetition says that it is one."""
     with answering(tmp_path / "locum.sock", steered("bump", answer)) as daemon:
         found = cli("bump", "--tier", "one", "--for", "2h", "--reason", "upkeep")
@@ -43,11 +43,11 @@ def test_bump_says_what_is_held_and_what_stands_in(cli, tmp_path, answer, says):
 @pytest.mark.parametrize(
     ("lifted", "says"),
     [
-        ([], "nothing was held; default runs on one\n"),
-        ([{"tier": "one", "kind": "operator"}], "1 hold lifted: one (operator); default runs on one\n"),
+        ([], "nothing was held; active tier of default: one\n"),
+        ([{"tier": "one", "kind": "operator"}], "1 hold lifted: one (operator); active tier of default: one\n"),
         (
             [{"tier": "one", "kind": "operator"}, {"tier": "two", "kind": "auth_error"}],
-            "2 holds lifted: one (operator), two (auth_error); default runs on one\n",
+            "2 holds lifted: one (operator), two (auth_error); active tier of default: one\n",
         ),
     ],
 )

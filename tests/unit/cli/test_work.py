@@ -75,10 +75,13 @@ def test_a_run_shows_the_agent_and_each_switch(cli, tmp_path):
 
 
 def test_as_json_every_happening_is_one_line(cli, tmp_path):
-    """Programs get each happening as the daemon told it."""
+    """Programs learn the id of the task first, then get each happening as the daemon told it."""
     with answering(tmp_path / "locum.sock", following(*STORY)):
         found = cli("run", "do it", "--json")
-    assert [json.loads(line) for line in found.stdout.splitlines()] == STORY
+    assert [json.loads(line) for line in found.stdout.splitlines()] == [
+        {"schema": 1, "type": "submitted", "task": "t-1"},
+        *STORY,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -190,4 +193,36 @@ def test_a_refused_task_shows_the_daemons_words(cli, tmp_path):
     refusal = (404, problem("not_found", "no chain side", "The chains are default."))
     with answering(tmp_path / "locum.sock", {("POST", "/tasks"): refusal}):
         found = cli("run", "x", "--chain", "side")
-    assert found.stderr == "locum: There is no such thing: no chain side.\n  The chains are default.\n"
+    assert found.stderr == "locum: no chain side.\n  The chains are default.\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("",), "the prompt is empty"),
+        ((" \n",), "the prompt is empty"),
+        (("-f", "/dev/zero"), "/dev/zero is not a file"),
+        (("-f", "/"), "/ is not a file"),
+        (("-f", "long"), "the prompt is longer than 1K"),
+        (("-f", "-"), "the prompt is longer than 1K"),
+    ],
+)
+def test_a_prompt_that_is_none_never_leaves_the_terminal(cli, tmp_path, monkeypatch, given, says):
+    """Nothing endless is read, and what is refused is told in words of the command line."""
+    monkeypatch.setattr("locum.cli.work.LARGEST_PROMPT", 1024)
+    (tmp_path / "long").write_text("x" * 1025)
+    with answering(tmp_path / "locum.sock", following(*STORY)) as daemon:
+        found = cli("run", *given, input="x" * 1025)
+    assert (found.exit_code, daemon.asked) == (2, [])
+    assert found.stderr.startswith(f"locum: {says}")
+
+
+@pytest.mark.parametrize(
+    ("story", "says"),
+    [([STORY[0]], "t-1 done, tokens unknown: x"), ([], "t-1 done: x")],
+)
+def test_tokens_that_nobody_told_are_not_passed_over(cli, tmp_path, story, says):
+    """An agent that ran and told of no token has used an unknown number; a task that never ran has used none."""
+    end = {**ENDED, "tokens": {"total": 0}, "reason": "x"}
+    with answering(tmp_path / "locum.sock", following(*story, end)):
+        assert says in cli("run", "x").stderr

@@ -141,7 +141,7 @@ def _told_within(data: bytes) -> None:
 @pytest.mark.parametrize("key", ["usage_threshold_tokens", "usage_halt_tokens"])
 def test_thresholds_are_whole_numbers(key, value):
     """A threshold that is negative, fractional, quoted or a yes is refused wherever it stands."""
-    told = "it must be a whole number of tokens, 0 or more"
+    told = "it must be a whole number of tokens from 0 to 1,000,000,000,000,000"
     assert [problem.why for problem in problems(service(**{key: value}))] == [told]
     assert [problem.why for problem in problems(service(limits={"task_tokens": value}))] == [told]
     if key == "usage_threshold_tokens":

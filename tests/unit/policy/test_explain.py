@@ -90,7 +90,7 @@ def test_every_tier_held_says_who_comes_back_first():
         "It ends sooner when its login or configuration changes or you type `locum release --tier claude-api`."
     )
     assert sentences[3] == (
-        "codex is held until released by operator: maintenance. It ends when you type `locum release --tier codex`."
+        "codex is held until released by the operator: maintenance. It ends when you type `locum release --tier codex`."
     )
     assert sentences[-1] == "Next: tasks wait; claude-api comes back 03:20 (in 30 min)."
 
@@ -132,7 +132,7 @@ def test_a_paused_chain_says_that_tasks_wait():
     assert sentences[-1] == "Next: tasks wait until the chain is resumed; running attempts finish."
 
 
-WEEK = "week starting Monday 00:00 UTC; it starts again Mon 00:00 (in 21 h 10 min)."
+WEEK = "the week starting Monday 00:00 UTC; it starts again Mon 00:00 (in 21 h 10 min)."
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ WEEK = "week starting Monday 00:00 UTC; it starts again Mon 00:00 (in 21 h 10 mi
     [
         (
             Budget(Brake.CHAIN, "default", 1000, Calendar("week")),
-            f"The budget of chain default: 1,250 of 1,000 tokens used (125 %), {WEEK}",
+            f"The budget of chain default: 1,250 of 1,000 tokens used (125 %) in {WEEK}",
         ),
         (
             Budget(Brake.TIER, "codex", 3000, Calendar("week"), acts=False),
-            f"The budget of tier codex: 1,250 of 3,000 tokens used (41.6 %), {WEEK} Reaching it is told, but holds nothing.",
+            f"The budget of tier codex: 1,250 of 3,000 tokens used (41.6 %) in {WEEK} Reaching it is told, but holds nothing.",
         ),
         (Budget(Brake.TIER, "claude-mini", 3000, Calendar("week")), None),
         (Budget(Brake.HALT, "shared", 3000, Calendar("week")), None),
@@ -166,3 +166,40 @@ def test_a_spent_budget_says_that_raising_it_helps():
         "claude-max is held until 23:50 (in 21 h) by token_budget: 1,250 of 1,000 tokens used. It ends sooner when "
         "the budget is raised or you type `locum release --tier claude-max`."
     )
+
+
+def test_a_halt_is_told_once_and_not_with_each_tier():
+    """What holds the whole chain is one sentence, and its remedy frees all of it."""
+    budget = Budget(Brake.HALT, "default", 1000, Calendar("week"))
+    failure = Failure(FailureKind.TOKEN_BUDGET, "1,250 of 1,000 tokens used", reset_ms=NOW + 21 * HOUR)
+    board = hit(Board(), MAX, failure, budget=budget)
+    sentences = told(board)
+    assert [each for each in sentences if "is held until" in each] == [
+        (
+            "Every tier is held until 23:50 (in 21 h) by token_budget: 1,250 of 1,000 tokens used. It ends sooner when "
+            "the budget is raised or you type `locum release`."
+        )
+    ]
+    assert not any("is held until" in each for each in told(board, now_ms=NOW + 22 * HOUR))
+
+
+def test_what_to_type_names_the_chain_where_another_would_be_meant():
+    """A command that is shown works as it is shown."""
+    board = hit(Board(), MAX, Failure(FailureKind.OPERATOR), chain=SHARED)
+    board = fold(board, (Event(EventKind.PAUSED, "shared", NOW),))
+    sentences = " ".join(told(board, chain=SHARED))
+    assert "`locum release shared --tier claude-max`" in sentences
+    assert "`locum resume shared`" in sentences
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (FailureKind.OPERATOR, "The last switch was made by the operator, off claude-max (02:50, 0 s ago): why."),
+        (FailureKind.TOKEN_BUDGET, "The last switch was made by token_budget, off claude-max (02:50, 0 s ago): why."),
+        (FailureKind.UNKNOWN, "The last failure was unknown on claude-max (02:50, 0 s ago): why."),
+    ],
+)
+def test_what_was_done_on_purpose_is_no_failure(kind, sentence):
+    """A bump and a budget that is spent are not told as something that broke."""
+    assert sentence in told(hit(Board(), MAX, Failure(kind, "why", reset_ms=NOW + HOUR)))

@@ -30,7 +30,7 @@ async def test_reading_answers_are_json_with_a_version(tmp_path):
             status, found = await call.get(path)
             assert (status, found["schema"]) == (200, 1), path
         assert (await call.get("/healthz"))[1] == {"status": "ok"}
-        assert (await call.get("/notices"))[1] == {"notices": []}
+        assert (await call.get("/notices"))[1] == {"schema": 1, "notices": []}
         assert (await call.get("/audit"))[1]["clean"] is True
         assert (await call.get("/status"))[1]["config"]["path"] == str(tmp_path / "service.json")
 
@@ -65,23 +65,26 @@ async def test_a_body_over_its_limit_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "says"),
+    ("path", "body", "says", "remedy"),
     [
-        ("/tasks", b"{", "Invalid JSON"),
-        ("/tasks", {"cwd": "/"}, "prompt: Field required"),
-        ("/tasks", {"prompt": "x", "cwd": "relative"}, "cwd:"),
-        ("/tasks", {"prompt": "x", "cwd": "/", "chian": "a"}, "chian: Extra inputs"),
-        ("/tasks", b"[]", "body:"),
-        ("/chains/default/bump", {"for": "2 hours"}, "for:"),
-        ("/chains/default/release", {"kind": "nonsense"}, "kind:"),
+        ("/tasks", b"{", "the body is not JSON", "Send an object: {…}"),
+        ("/tasks", {"cwd": "/"}, "`prompt` is missing", "Add `prompt`"),
+        ("/tasks", {"prompt": "", "cwd": "/"}, "`prompt` must be text that is not empty", "Say what to do"),
+        ("/tasks", {"prompt": "x", "cwd": "relative"}, "`cwd` must be an absolute path", "Begin it with `/`"),
+        ("/tasks", {"prompt": "x", "cwd": "/", "no_wait": 7}, "`no_wait` must be true or false", "Write it without"),
+        ("/tasks", {"prompt": "x", "cwd": "/", "chian": "a"}, "unknown key `chian`", "Did you mean `chain`?"),
+        ("/tasks", b"[]", "the body must be an object", "Write it in braces"),
+        ("/chains/default/bump", {"for": "2 hours"}, "`for` must be a length of time", "such as 90s, 10m or 1h30m"),
+        ("/chains/default/release", {"kind": "nonsense"}, "`kind` must be a failure kind", "`usage_limit`"),
     ],
 )
-async def test_a_body_that_is_not_understood_is_told_where(tmp_path, path, body, says):
-    """A 400 names the field, and never repeats what was sent."""
+async def test_a_body_that_is_not_understood_is_told_where(tmp_path, path, body, says, remedy):
+    """A 400 names the field and what to do in locum's own words, and never repeats what was sent."""
     async with supervised(tmp_path) as boss:
         status, found = await Caller(build(boss)).post(path, body)
         assert (status, found["code"]) == (400, "usage")
-        assert says in found["detail"]
+        assert found["detail"] == says
+        assert remedy in found["remedy"]
         assert found.keys() == {"type", "title", "status", "code", "detail", "remedy"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import anyio
@@ -17,8 +19,9 @@ import pytest
 
 from locum.cli.client import Client
 from locum.errors import ConflictError, ForbiddenError, StateError
+from locum.web import listener
 from locum.web.app import build
-from locum.web.listener import LONGEST_PATH, bind, identity, remove, serve
+from locum.web.listener import LONGEST_PATH, bind, identity, keep, remove, serve
 from tests.unit.web.asgi import supervised
 
 anyio_test = pytest.mark.anyio
@@ -108,6 +111,65 @@ async def _with_server(folder, use, **replaced):
                     return await anyio.to_thread.run_sync(use, path)
                 finally:
                     stop.set()
+
+
+def test_a_crowd_is_let_in_at_once(tmp_path):
+    """Hundreds may connect before the first of them is answered."""
+    path = tmp_path / "locum.sock"
+    crowd = min(300, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+    with bind(path), contextlib.ExitStack() as callers:
+        for _ in range(crowd):
+            caller = callers.enter_context(socket.socket(socket.AF_UNIX))
+            caller.setblocking(False)
+            caller.connect(str(path))
+
+
+@anyio_test
+async def test_a_socket_that_was_removed_is_made_again(tmp_path, monkeypatch):
+    """The daemon can be reached again, those it talks to notice nothing, and in the end no socket is left."""
+    monkeypatch.setattr(listener, "LOOK_EVERY_S", 0.05)
+    path, stop, ready = tmp_path / "locum.sock", anyio.Event(), anyio.Event()
+
+    def use():
+        client = Client([path])
+        client.post("/chains/default/pause")
+        stream = client.follow(client.post("/tasks", {"prompt": "x", "cwd": str(tmp_path)})["id"])
+        assert next(stream)["type"] == "waiting"
+        path.unlink()
+        deadline = time.monotonic() + 5
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert client.get("/status")["chains"]["default"]["queued"] == 1
+        client.post("/chains/default/release")
+        return stream
+
+    async with supervised(tmp_path) as boss, anyio.create_task_group() as tasks:
+        tasks.start_soon(keep, build(boss), path, bind(path), ready.set, stop)
+        with anyio.fail_after(10):
+            await ready.wait()
+            try:
+                stream = await anyio.to_thread.run_sync(use)
+            finally:
+                stop.set()
+    assert list(stream) == []
+    assert not path.exists()
+
+
+@anyio_test
+async def test_another_daemons_socket_is_left_in_its_place(tmp_path, monkeypatch):
+    """A daemon whose place was taken by something else neither removes that nor gives up."""
+    monkeypatch.setattr(listener, "LOOK_EVERY_S", 0.02)
+    path, stop, ready = tmp_path / "locum.sock", anyio.Event(), anyio.Event()
+    async with supervised(tmp_path) as boss, anyio.create_task_group() as tasks:
+        tasks.start_soon(keep, build(boss), path, bind(path), ready.set, stop)
+        with anyio.fail_after(10):
+            await ready.wait()
+            path.rename(tmp_path / "aside.sock")
+            with bind(path):
+                await anyio.sleep(0.1)
+                stop.set()
+    assert path.exists()
 
 
 @anyio_test

@@ -13,8 +13,8 @@ from locum.policy.board import Board, fold
 from locum.policy.budget import percent
 from locum.policy.chain import bump
 from locum.policy.failure import MINUTE, Failure, FailureKind
-from locum.policy.plan import Chain, Meter, Plan, Tier
-from locum.policy.task import Run, RunState, Task, TaskState
+from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Tier
+from locum.policy.task import Run, RunState, TaskState
 from locum.policy.usage import Tokens, Weights
 from locum.policy.window import Block, Calendar, Lifetime, Rolling, Window, window_at
 from locum.store.views import UsageView
@@ -46,7 +46,7 @@ def test_status_has_the_agreed_shape():
     """Programs read these keys; the whole answer of one held tier is written out here."""
     limit = Failure(FailureKind.USAGE_LIMIT, "limit reached", reset_ms=NOW + 130 * MINUTE, window="five_hour")
     operator = Failure(FailureKind.OPERATOR, "upkeep")
-    found = json.loads(json.dumps(views.status(held(limit, operator), PLAN, NOW)))
+    found = json.loads(json.dumps(views.status(held(limit, operator), PLAN, NOW, counts={})))
     first = {
         "kind": "usage_limit",
         "until": "2026-11-22T05:00:00Z",
@@ -89,31 +89,28 @@ def test_status_has_the_agreed_shape():
 
 def test_nothing_has_failed_is_null():
     """A chain without a failure has none, rather than an empty one."""
-    chain = views.status(Board(), PLAN, NOW)["chains"]["default"]
+    chain = views.status(Board(), PLAN, NOW, counts={})["chains"]["default"]
     assert [chain[key] for key in ("last_failure_kind", "last_failure_at", "last_failure_reason")] == [None] * 3
 
 
 def test_an_exhausted_chain_has_no_active_tier():
     """When all are held, no tier is called active, and the chain says so."""
     lone = Plan({"default": Chain("default", (MAX,))})
-    chain = views.status(held(Failure(FailureKind.OPERATOR)), lone, NOW)["chains"]["default"]
+    chain = views.status(held(Failure(FailureKind.OPERATOR)), lone, NOW, counts={})["chains"]["default"]
     assert (chain["active_tier"], chain["exhausted"]) == (None, True)
 
 
 def test_open_tasks_are_counted_by_chain_and_state():
     """Running and queued tasks are told apart, and those of other chains are not counted."""
-    states = [("default", TaskState.RUNNING), ("default", TaskState.QUEUED), ("default", TaskState.QUEUED)]
-    tasks = [
-        Task(str(n), chain, "/", state, NOW) for n, (chain, state) in enumerate([*states, ("other", states[0][1])])
-    ]
-    chain = views.status(Board(), PLAN, NOW, open_tasks=tasks)["chains"]["default"]
-    assert (chain["running"], chain["queued"]) == (1, 2)
+    counts = {("default", TaskState.RUNNING): 1, ("default", TaskState.QUEUED): 2000, ("other", TaskState.RUNNING): 3}
+    chain = views.status(Board(), PLAN, NOW, counts=counts)["chains"]["default"]
+    assert (chain["running"], chain["queued"]) == (1, 2000)
 
 
 def test_usage_has_the_agreed_shape():
     """The top mirrors the chain `default`; every chain and tier has the same keys."""
     found = views.usage(
-        PLAN,
+        Plan({"default": CHAIN}, (Budget(Brake.HALT, "default", 9000, Calendar("week")),)),
         {
             "chain:default": view("chain:default", limit=5000),
             "tier:claude-max": view("tier:claude-max", totals=Tokens(1)),
@@ -122,6 +119,7 @@ def test_usage_has_the_agreed_shape():
     )
     top = {
         "threshold_tokens": 5000,
+        "halt_tokens": 9000,
         "totals": {"input": 900, "output": 200, "cache_read": 30, "cache_write": 4, "total": 1134},
         "window": {
             "kind": "week",
@@ -135,6 +133,8 @@ def test_usage_has_the_agreed_shape():
     assert {key: found["chains"]["default"][key] for key in top} == top
     assert found["tiers"]["claude-max"]["threshold_tokens"] is None
     assert found["tiers"]["claude-max"]["percent"] is None
+    assert found["tiers"]["claude-max"]["halt_tokens"] is None
+    assert "; every tier is held at 9,000" in plain.spent(found)
 
 
 def test_without_a_default_chain_the_top_mirrors_the_first():

@@ -34,6 +34,10 @@ SELECT id, chain, cwd, state, created_ms, title, ended_ms, reason, reason_code, 
     not_before_ms, cancel_asked
 FROM task WHERE state IN ('queued', 'running') ORDER BY seq;
 
+-- name: open_counts
+-- How many tasks wait and how many run, by chain.
+SELECT chain, state, COUNT(*) FROM task WHERE state IN ('queued', 'running') GROUP BY chain, state;
+
 -- name: save_task
 -- Write what may change in a task.
 UPDATE task SET state = :state, ended_ms = :ended_ms, reason = :reason, reason_code = :reason_code, said = :said,

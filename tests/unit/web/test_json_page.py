@@ -1,0 +1,160 @@
+"""docs/specs/json.md and the answers it describes, key by key."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import anyio
+import pytest
+from click.testing import CliRunner
+
+from locum.cli.client import Client
+from locum.cli.main import locum
+from locum.cli.work import submitted
+from locum.policy.failure import Failure, FailureKind
+from locum.policy.task import Ending, Run, RunState
+from locum.policy.usage import Tokens, Usage
+from locum.web.app import build
+from tests.unit.web.asgi import Caller, supervised
+
+pytestmark = pytest.mark.anyio
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "specs" / "json.md"
+SHAPES = {"hold", "measure", "tokens", "task fields"}
+"""Sections that are parts of others."""
+
+
+def sections():
+    """What each section of the page says of keys: rows of a path and the section it links to, if any."""
+    found = {}
+    for part in PAGE.read_text().split("\n## ")[1:]:
+        rows = []
+        for row in re.findall(r"^\| (`.*?|\(top\)) \| (.*) \|$", part, re.MULTILINE):
+            link = re.search(r"\]\(#([a-z-]+)\)", row[1])
+            shape = link[1].replace("-", " ") if link else None
+            rows += [(name, shape) for name in re.findall(r"`([^`]+)`", row[0]) or [""]]
+        found[part.partition("\n")[0]] = rows
+    return found
+
+
+def documented(page, name):
+    """Every path to a value in the answers of that section."""
+    paths = set()
+    for path, shape in page[name]:
+        inside = documented(page, shape) if shape else set()
+        paths |= {f"{path}.{each}".lstrip(".") for each in inside} or {path}
+    return paths
+
+
+def paths_of(value, path=()):
+    """Every path, step by step, to a value that is neither an object nor a list of objects; and whether it is empty."""
+    if isinstance(value, dict) and value:
+        for key, each in value.items():
+            yield from paths_of(each, (*path, key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for each in value:
+            yield from paths_of(each, (*path, "[]"))
+    else:
+        yield path, value in (None, [], {})
+
+
+def steps_of(known):
+    """The steps of a documented path."""
+    return re.findall(r"\[\]|[^.\[]+", known)
+
+
+def begins(known, path):
+    """Whether the documented path begins with this one: `*` is any name."""
+    steps = steps_of(known)
+    return len(steps) >= len(path) and all(a in ("*", b) for a, b in zip(steps, path, strict=False))
+
+
+def compare(name, answers, page):
+    """Fail for a key that is not documented, and for a documented one that no answer has."""
+    known, seen = documented(page, name), set()
+    for path, empty in (each for answer in answers for each in paths_of(answer)):
+        found = {each for each in known if begins(each, path)}
+        whole = {each for each in found if len(steps_of(each)) == len(path)}
+        assert whole or (empty and found), f"{name}: {'.'.join(path)} is not documented"
+        seen |= whole
+    assert known <= seen, f"{name}: no answer has {sorted(known - seen)}"
+
+
+async def lived(boss, call, folder):
+    """A task that failed over from one tier to the next, after a bump and a release; its id."""
+    _, task = await call.post("/tasks", {"prompt": "x", "cwd": str(folder)})
+    tiers, now_ms = boss.ledger.plan.chains["default"].tiers, boss.clock.now_ms()
+    await call.post("/chains/default/bump")
+    await call.post("/chains/default/release")
+    failure = Failure(FailureKind.AUTH_ERROR, "401", rule="status:401")
+    for number, (state, verdict) in enumerate(((RunState.FAILED, failure), (RunState.SUCCEEDED, None)), 1):
+        run = Run(
+            f"r-{number}", task["id"], number, "default", tiers[number - 1], str(folder), RunState.RUNNING, now_ms
+        )
+        await boss.ledger.start_run(run, boss.clock.now_ms())
+        spool = boss.spool(run.id)
+        spool.create("x")
+        spool.out.write_text("working\n")
+        await boss.ledger.record(run.id, [Usage("k", Tokens(5, 5))], boss.clock.now_ms())
+        await boss.ledger.end_run(run.id, Ending(state, exit=number - 1, said="hi"), verdict, boss.clock.now_ms())
+    return task["id"]
+
+
+async def followed(app, task, **more):
+    """What a follower of the task is told."""
+    messages = []
+    await Caller(app).stream("GET", f"/tasks/{task}/follow", messages.append, **more)
+    return [json.loads(line) for each in messages for line in each.get("body", b"").splitlines()]
+
+
+async def waiting(app, call, folder):
+    """What a follower of a task that waits is told at first."""
+    await call.post("/chains/side/pause")
+    _, task = await call.post("/tasks", {"prompt": "x", "cwd": str(folder), "chain": "side", "shared_cwd": True})
+    told, gone = [], anyio.Event()
+
+    def take(message):
+        if message.get("body"):
+            told.append(json.loads(message["body"]))
+            gone.set()
+
+    with anyio.fail_after(5):
+        await Caller(app).stream("GET", f"/tasks/{task['id']}/follow", take, gone=gone)
+    return task, told
+
+
+async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, monkeypatch):
+    """A program written from the page alone finds every key it reads about, and meets none that it does not."""
+    page = sections()
+    answers = {name: [] for name in page if name not in SHAPES}
+    async with supervised(tmp_path) as boss:
+        app = build(boss)
+        call = Caller(app)
+        task = await lived(boss, call, tmp_path)
+        other, told = await waiting(app, call, tmp_path)
+        answers["happenings"] = [submitted(task), *told, *await followed(app, task)]
+        answers["orders"] = [other, (await call.post(f"/tasks/{other['id']}/cancel"))[1]]
+        answers["steering"] = [
+            (await call.post(f"/chains/default/{verb}"))[1] for verb in ("pause", "resume", "bump", "release", "bump")
+        ]
+        answers["reload"] = [(await call.post("/reload"))[1]]
+        for name in ("status", "usage", "tasks", "explain", "events", "notices", "audit"):
+            answers[name] = [(await call.get(f"/{name}"))[1]]
+        answers["task"] = [(await call.get(f"/tasks/{task}"))[1]]
+        answers["refusals"] = [(await call.get("/tasks/none"))[1]]
+        version = (await call.get("/version"))[1]
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "get", lambda *_: version)
+        answers["version"] = [json.loads(CliRunner().invoke(locum, ["version", "--json"]).output)]
+    tier = {"name": "one", "agent": "command", "command": ["true"], "env": {"A_TOKEN": "b"}}
+    (tmp_path / "tier.json").write_text(json.dumps({"failover": {"tiers": [tier]}}))
+    lent = CliRunner().invoke(locum, ["--config", str(tmp_path / "tier.json"), "env", "--tier", "one", "--json"])
+    answers["env"] = [json.loads(lent.output)]
+    (tmp_path / "bad.json").write_text("{}")
+    for name in ("bad.json", "service.json"):
+        checked = CliRunner().invoke(locum, ["check", "--config", str(tmp_path / name), "--json"])
+        answers["check"].append(json.loads(checked.output))
+    for name, found in answers.items():
+        compare(name, found, page)
