@@ -72,6 +72,18 @@ class Verbs(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that is meant; a mistyped one is told with the nearest there is."""
+        if args[0] not in _VERBS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _VERBS, n=1)
+            if near:
+                raise click.UsageError(f"No such verb '{args[0]}'. Did you mean `locum {near[0]}`?", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Verbs by purpose."""
         for title, verbs in _GROUPS.items():

@@ -14,7 +14,7 @@ import click
 from locum.cli import progress, terminal
 from locum.cli.client import Client, Json, segment
 from locum.cli.settings import Settings, chain_option, json_option
-from locum.errors import NotFoundError, UnreachableError, UsageError
+from locum.errors import UnreachableError, UsageError
 from locum.words import size
 
 INTERRUPTED = 130
@@ -125,7 +125,8 @@ def _prompt(words: str | None, file: str | None) -> str:
             data = sys.stdin.buffer.read(LARGEST_PROMPT + 1)
         text = data.decode()
     except OSError as error:
-        raise NotFoundError(f"the prompt cannot be read from {file} ({error.strerror})") from error
+        detail = f"the prompt cannot be read from {file} ({error.strerror})"
+        raise UsageError(detail, remedy="Name a file that you may read.") from error
     except UnicodeDecodeError as error:
         raise UsageError("the prompt is not UTF-8 text") from error
     if len(data) > LARGEST_PROMPT:

@@ -15,7 +15,7 @@ from locum.config.zone import host_timezone
 from locum.engine.bell import Bell
 from locum.engine.launch import Prepared, bounds_of, prepare, remembered
 from locum.engine.process import Process, Processes
-from locum.engine.redact import redactor
+from locum.engine.redact import Redactor, redactor
 from locum.engine.runner import Runner, Watched
 from locum.engine.seats import Seats
 from locum.engine.spool import Spool
@@ -56,6 +56,11 @@ class Attempts:
     def pids(self) -> dict[str, int]:
         """The process group of every run, by run."""
         return dict(self._pids)
+
+    def redactor(self) -> Redactor:
+        """Takes out the secrets of the configuration, and those that runs in progress were started with."""
+        running = (runner.redact.secrets for runner in self._runners.values())
+        return Redactor(redactor(self.seats).secrets.union(*running))
 
     def busy(self) -> frozenset[Target]:
         """The targets of every tier that has a run in progress."""
@@ -161,11 +166,10 @@ class Attempts:
 
     async def _watch(self, watched: Watched, process: Process | None) -> None:
         """See a run to its end. Should the state be unreadable for a while, it is found and read again."""
+        redact = redactor(self.seats)  # of the secrets as they are now: the run was started with them
         while True:
             try:
-                ending, failure = await self._watch_once(
-                    Runner(watched, self.ledger, self.clock, redactor(self.seats)), process
-                )
+                ending, failure = await self._watch_once(Runner(watched, self.ledger, self.clock, redact), process)
                 break
             except StateError as error:
                 if self.stopping.is_set():
@@ -181,7 +185,7 @@ class Attempts:
                 why = "locum itself failed to follow it: its log says how; please report that"
                 ending, failure = Ending(RunState.FAILED, usage_known=False), Failure(FailureKind.UNKNOWN, why, "locum")
                 break
-        watched.spool.clear_tmp()
+        await anyio.to_thread.run_sync(_put_away, watched.spool, redact)
         await self._ended(watched.run, ending, failure)
 
     async def _watch_once(self, runner: Runner, process: Process | None) -> tuple[Ending, Failure | None]:
@@ -225,3 +229,10 @@ class Attempts:
             log.warning("run_failed", **told, kind=failure.kind, reason=failure.evidence, next=step.next)
         else:
             log.info("run_ended", **told, state=ending.state)
+
+
+def _put_away(spool: Spool, redact: Redactor) -> None:
+    """Leave of an ended run what may be looked at later: a key that is changed tomorrow is masked today."""
+    for path in (spool.out, spool.err):
+        redact.mask_file(path)
+    spool.clear_tmp()

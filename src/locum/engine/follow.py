@@ -106,11 +106,11 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
         heard = service.bell.heard()
         over = (await service.ledger.run(run.id)).state is not RunState.RUNNING
         for tail in tails:
-            for text in _texts(agent, tail, last=over):
+            for text in _texts(agent, tail, hide, last=over):
                 if text is None:
                     await anyio.lowlevel.checkpoint()
                 else:
-                    yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": hide(text)}
+                    yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": text}
         if over:
             break
         await service.bell.wait(heard, 0 if any(tail.behind for tail in tails) else LOOK_EVERY)
@@ -119,12 +119,13 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
         yield _failed(run)
 
 
-def _texts(agent: Agent, tail: Tail, *, last: bool) -> Iterator[str | None]:
+def _texts(agent: Agent, tail: Tail, hide: Redactor, *, last: bool) -> Iterator[str | None]:
     """What a person wants to read of the new lines: what the agent said, or plain output as it is; None at times."""
-    for line in tail.read(last=last):
-        if line is None:
+    for written in tail.read(last=last):
+        if written is None:
             yield None
             continue
+        line = hide.line(written)
         told = agent.read(line)
         said = [each.text for each in told if isinstance(each, Signal) and each.mark is Mark.SAID]
         if said:

@@ -1,38 +1,92 @@
-"""Takes the secrets of service.json out of whatever agents say, before it is kept, told or handed on."""
+"""Takes the secrets of service.json out of whatever agents say, before it is read, kept, told or handed on."""
 
 from __future__ import annotations
 
+import json
+import mmap
+import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from locum.agents.base import Line
 from locum.config.secrets import resolve
 from locum.engine.seats import Seats
 from locum.errors import ConfigError
+from locum.files import open_regular
 
 MASK = "•••"
 SHORTEST = 8
 """Characters a value must have to be taken for a secret: a shorter one would blank out ordinary words."""
-_SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$")
+_SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASS|PASSWD|PASSWORD|PASSPHRASE|CREDENTIALS?)$")
 
 
 @dataclass(frozen=True)
 class Redactor:
-    """Replaces every one of `secrets`, and each long line of one that has several, by `MASK`."""
+    """Replaces every one of `secrets`, and each long line of one that has several, by `MASK`.
+
+    What is shortened must be redacted first: half a secret is not found any more, and is still half a secret.
+    """
 
     secrets: frozenset[str] = frozenset()
-    _pattern: re.Pattern[str] | None = field(init=False, default=None)
+    longest: int = field(init=False, default=0)
+    """Bytes of the longest secret: how much more must be read before a text may be cut."""
+    _pattern: re.Pattern[bytes] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Compile once, longest first, so that a secret which contains another goes whole."""
         parts = {part for secret in self.secrets for part in (secret, *secret.splitlines())}
-        known = sorted((part for part in parts if len(part) >= SHORTEST), key=len, reverse=True)
+        parts = {part for part in parts if len(part) >= SHORTEST}
+        known = {form.encode("utf-8", "surrogatepass") for part in parts for form in _forms(part)}
         if known:
-            object.__setattr__(self, "_pattern", re.compile("|".join(map(re.escape, known))))
+            ordered = sorted(known, key=len, reverse=True)
+            object.__setattr__(self, "longest", len(ordered[0]))
+            object.__setattr__(self, "_pattern", re.compile(b"|".join(map(re.escape, ordered))))
 
     def __call__(self, text: str) -> str:
         """`text` without secrets."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        if self._pattern is None:
+            return text
+        return self._bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def line(self, line: Line) -> Line:
+        """`line` without secrets, wherever in it they stand: in a message, in a name or in an id."""
+        return line if self._pattern is None else replace(line, data=self._bytes(line.data))
+
+    def end(self, data: bytes, most: int) -> str:
+        """The last `most` bytes of `data` as text, cut where no secret is: give it `longest` bytes more to see that."""
+        cut = max(0, len(data) - most)
+        for found in self._pattern.finditer(data) if self._pattern else ():
+            if found.start() < cut < found.end():
+                cut = found.end()
+        kept = data[cut:]
+        return (self._bytes(kept) if self._pattern else kept).decode("utf-8", "replace")
+
+    def mask_file(self, path: Path) -> None:
+        """Overwrite the secrets in a file that nobody writes any more, byte by byte, so that nothing in it moves."""
+        if self._pattern is None:
+            return
+        with suppress(OSError, ValueError):  # it is gone, or empty
+            descriptor = open_regular(path, os.O_RDWR)
+            try:
+                if os.fstat(descriptor).st_nlink > 1:
+                    return  # it is somebody else's file as well
+                with mmap.mmap(descriptor, 0) as content:
+                    for start, end in [found.span() for found in self._pattern.finditer(content)]:
+                        content[start:end] = b"*" * (end - start)
+            finally:
+                os.close(descriptor)
+
+    def _bytes(self, data: bytes) -> bytes:
+        assert self._pattern is not None
+        return self._pattern.sub(MASK.encode(), data)
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """A secret as it is, and as JSON writes it."""
+    return (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
 
 
 def redactor(seats: Seats) -> Redactor:

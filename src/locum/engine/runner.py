@@ -14,7 +14,7 @@ from locum.agents.base import Agent, End, Mark, Seat, Signal, Source, Success
 from locum.clock import Clock
 from locum.engine.process import Process
 from locum.engine.redact import Redactor
-from locum.engine.spool import CHUNK, Spool, Tail, expand, tail_text
+from locum.engine.spool import CHUNK, TAIL, Spool, Tail, expand, tail_bytes
 from locum.errors import StateError
 from locum.policy.failure import ANSWERS, Failure, FailureKind
 from locum.policy.task import Ending, Run, RunState
@@ -203,7 +203,7 @@ class Runner:
                 usages = []
                 await anyio.lowlevel.checkpoint()
                 continue
-            for told in self.watched.agent.read(line):
+            for told in self.watched.agent.read(self.redact.line(line)):
                 if isinstance(told, Usage):
                     usages.append(told)
                 else:
@@ -270,8 +270,8 @@ class Runner:
         end = End(
             exit=code,
             ended_ms=ended_ms,
-            out_tail=tail_text(watched.spool.out),
-            err_tail=tail_text(watched.spool.err),
+            out_tail=self._tail(watched.spool.out),
+            err_tail=self._tail(watched.spool.err),
             tokens=spent,
             timezone=watched.timezone,
         )
@@ -279,7 +279,7 @@ class Runner:
         known = self._saw_usage or (watched.agent.reports_usage and not self._uncounted)
 
         def ending(state: RunState) -> Ending:
-            said = self.redact(verdict.said or self._said)
+            said = verdict.said or self._said
             return Ending(state, code, said, self._session or None, self._total, usage_known=known)
 
         if isinstance(verdict, Success):
@@ -288,4 +288,8 @@ class Runner:
             return ending(RunState.STOPPED), None
         # What the agent said itself is more precise than that it then fell silent.
         failure = stopped if stopped and ANSWERS[verdict.kind].soft else verdict
-        return ending(RunState.FAILED), replace(failure, evidence=self.redact(failure.evidence)[:EVIDENCE_KEPT])
+        return ending(RunState.FAILED), replace(failure, evidence=failure.evidence[:EVIDENCE_KEPT])
+
+    def _tail(self, path: Path) -> str:
+        """The end of a stream without secrets."""
+        return self.redact.end(tail_bytes(path, TAIL + self.redact.longest), TAIL)

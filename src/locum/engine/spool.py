@@ -127,14 +127,14 @@ class Spool:
         shutil.rmtree(self.tmp, ignore_errors=True)
 
 
-def tail_text(path: Path) -> str:
-    """The last 16 KiB of a file as text; empty when it cannot be read."""
+def tail_bytes(path: Path, size: int) -> bytes:
+    """The last `size` bytes of a file; none when it cannot be read."""
     try:
         with open(open_regular(path), "rb") as file:  # noqa: PTH123 - by descriptor
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            return file.read(TAIL).decode("utf-8", "replace")
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read(size)
     except OSError:
-        return ""
+        return b""
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from locum.engine.bell import Bell
 from locum.engine.follow import follow
 from locum.engine.launch import free_bytes, resumed
 from locum.engine.process import Processes
-from locum.engine.redact import Redactor, redactor
+from locum.engine.redact import Redactor
 from locum.engine.seats import Seats
 from locum.engine.spool import Spool
 from locum.errors import ConflictError, NotFoundError, StateError
@@ -169,7 +169,7 @@ class Supervisor:
 
     def redactor(self) -> Redactor:
         """Takes the secrets of the configuration out of what is shown."""
-        return redactor(self.attempts.seats)
+        return self.attempts.redactor()
 
     def spool(self, run_id: str) -> Spool:
         """The folder of a run."""

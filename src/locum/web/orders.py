@@ -16,6 +16,9 @@ from locum.policy.plan import Chain
 from locum.web import views
 from locum.web.bodies import LARGEST_TASK, BumpOrder, NewTask, ReleaseOrder, read
 
+BY_HAND = "taken off by the operator"
+"""Why a tier was bumped, where nobody said."""
+
 
 class Orders:
     """The changing half of the HTTP face; each method is one endpoint. All but `submit` can be repeated safely."""
@@ -48,7 +51,7 @@ class Orders:
         chain, order = self._chain(request), await read(request, BumpOrder)
         self._tier(chain, order.tier)
         until_ms = None if order.for_ms is None else self.supervisor.clock.now_ms() + order.for_ms
-        step = await self.supervisor.bump(chain.name, order.tier, until_ms, order.reason)
+        step = await self.supervisor.bump(chain.name, order.tier, until_ms, order.reason or BY_HAND)
         placed = next((each for each in step.events if each.hold is not None), None)
         return JSONResponse(
             {

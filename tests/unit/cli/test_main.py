@@ -38,7 +38,7 @@ def test_alone_it_shows_what_there_is(cli):
         (("status",), 69),
         (("submit", "x"), 69),
         (("check",), 78),
-        (("run", "--file", "gone"), 1),
+        (("run", "--file", "gone"), 2),
         (("run", "x", "--file", "y"), 2),
     ],
 )
@@ -118,6 +118,13 @@ def test_options_stand_before_the_verb_and_win_over_the_environment(cli, tmp_pat
     """--socket is used even where $LOCUM_SOCKET names another."""
     with answering(tmp_path / "other.sock", {("GET", "/version"): {"version": "9", "pid": 1}}):
         assert "daemon 9" in cli("--socket", str(tmp_path / "other.sock"), "version").output
+
+
+def test_a_mistyped_verb_is_told_with_the_nearest(cli):
+    """Nobody has to read the whole list for a slip of the finger."""
+    found = cli("statsu")
+    assert found.exit_code == 2
+    assert "locum status" in found.output
 
 
 def test_looking_imports_nothing_heavy():

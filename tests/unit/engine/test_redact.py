@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from locum.agents.base import Line, Source
 from locum.engine.redact import MASK, SHORTEST, Redactor
 
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=SHORTEST, max_size=30)
@@ -28,3 +32,39 @@ def test_a_secret_of_several_lines_is_masked_line_by_line() -> None:
     """A private key that is printed in pieces is masked in each of them."""
     hide = Redactor(frozenset({"-----BEGIN KEY-----\nMIIEvQIBADANBgkq\n-----END KEY-----"}))
     assert hide("it says MIIEvQIBADANBgkq here") == f"it says {MASK} here"
+
+
+@given(SECRETS, st.binary(max_size=60), st.binary(max_size=60), st.integers(1, 80))
+def test_a_cut_never_goes_through_a_secret(secret: str, before: bytes, after: bytes, most: int) -> None:
+    """Whatever is kept of the end of a stream, no tail of a secret is left at its front."""
+    hide = Redactor(frozenset({secret}))
+    data = (before + secret.encode() + after)[-(most + hide.longest) :]
+    kept = hide.end(data, most)
+    clean = hide.end((before + after)[-(most + hide.longest) :], most)
+    for length in range(4, len(secret)):
+        piece = secret[-length:]
+        assert not kept.startswith(piece) or clean.startswith(piece) or piece.encode() in before + after
+
+
+def test_a_secret_is_found_as_json_writes_it() -> None:
+    """Quotes and backslashes in a password do not hide it in a line of JSON."""
+    secret = 'pa"ss\\wörd-1'
+    line = Line(Source.OUT, json.dumps({"message": f"no {secret}!"}).encode())
+    assert json.loads(Redactor(frozenset({secret})).line(line).data)["message"] == f"no {MASK}!"
+
+
+def test_a_file_is_masked_in_place_and_only_ours(tmp_path: Path) -> None:
+    """Nothing in the file moves, an empty or missing one is no trouble, and a second name of it is left alone."""
+    hide = Redactor(frozenset({"verysecret1"}))
+    file = tmp_path / "out"
+    file.write_text("a verysecret1 b\n")
+    hide.mask_file(file)
+    assert file.read_text() == f"a {'*' * 11} b\n"
+    (tmp_path / "empty").touch()
+    hide.mask_file(tmp_path / "empty")
+    hide.mask_file(tmp_path / "none")
+    Redactor().mask_file(file)
+    (tmp_path / "theirs").write_text("verysecret1")
+    (tmp_path / "linked").hardlink_to(tmp_path / "theirs")
+    hide.mask_file(tmp_path / "linked")
+    assert (tmp_path / "theirs").read_text() == "verysecret1"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from locum.agents.base import Source
 from locum.engine import spool as spool_module
-from locum.engine.spool import Spool, Tail, expand, tail_text
+from locum.engine.spool import Spool, Tail, expand, tail_bytes
 
 
 def lines(tail: Tail, *, last: bool = False) -> list[bytes]:
@@ -80,7 +80,7 @@ def test_a_replaced_or_truncated_file_is_read_from_its_start(tmp_path: Path) -> 
 def test_a_missing_file_has_no_lines(tmp_path: Path) -> None:
     """Looking before the agent has written anything is not an error."""
     assert lines(Tail(tmp_path / "none", Source.OUT, "r"), last=True) == []
-    assert tail_text(tmp_path / "none") == ""
+    assert tail_bytes(tmp_path / "none", 9) == b""
 
 
 def test_only_regular_files_are_transcripts(tmp_path: Path) -> None:
