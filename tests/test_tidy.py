@@ -114,6 +114,18 @@ def test_every_folder_of_sql_and_signals_is_shipped() -> None:
     assert list((ROOT / "src/locum/agents/signals").glob("*.toml"))
 
 
+def test_there_is_one_way_off_a_tier() -> None:
+    """Holds are made in policy/chain.py, behind `bump`, and read back from rows in store/codec.py: nowhere else."""
+    makers = {
+        inside(path)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Hold"
+    }
+    assert makers <= {"policy/chain.py", "store/codec.py"}
+    assert "policy/chain.py" in makers
+
+
 def test_the_layout_is_the_documented_one() -> None:
     """Each folder under src/locum is a floor that docs/ARCHITECTURE.md names."""
     floors = {path.name for path in (ROOT / "src" / "locum").iterdir() if path.is_dir() and path.name != "__pycache__"}
