@@ -50,6 +50,14 @@ CASES = {
     "one at the edge of what is kept of a stream": (
         "print('x' * 500 + os.environ['TOK'] + 'y' * (16384 - 12)); sys.exit(1)"
     ),
+    "one that JSON spells otherwise": (
+        "t = os.environ['TOK']; u = ''.join(f'\\\\u{ord(c):04x}' for c in t);"
+        'print(\'{"type": "usage", "id": "\' + u + \'", "model": "\' + u + \'", "input": 1}\');'
+        'print(\'{"type": "failure", "kind": "crash", "message": "bad \' + u + \'"}\'); sys.exit(1)'
+    ),
+    "one with a colour in its middle": (
+        "t = os.environ['TOK']; print('bad \\x1b[1m' + t[:9] + '\\x1b[0m' + t[9:], file=sys.stderr); sys.exit(1)"
+    ),
     "one in the place of a kind, a session, an id and a model": (
         "t = os.environ['TOK']; print(json.dumps({'type': 'usage', 'id': t, 'model': t, 'input': 1}));"
         "print(json.dumps({'type': 'result', 'status': 'error', 'session': t}));"
@@ -66,7 +74,9 @@ def places(world: World) -> dict[str, str]:
         told[task["id"]] = json.dumps(world.task(task["id"]), ensure_ascii=False)
         told[f"logs {task['id']}"] = json.dumps(list(world.client.follow(task["id"])), ensure_ascii=False)
     files = [world.log, *world.state.glob("locum.db*"), *world.state.glob("runs/*/*")]
-    kept = {str(file): file.read_bytes().decode("utf-8", "replace") for file in files if file.is_file()}
+    # The agent's own streams are what it wrote: only a key that stands there in one piece is masked in them.
+    files = [file for file in files if file.is_file() and file.name not in ("out", "err")]
+    kept = {str(file): file.read_bytes().decode("utf-8", "replace") for file in files}
     return told | kept
 
 
@@ -97,6 +107,8 @@ def test_a_key_that_is_changed_later_stays_masked(shouted: World) -> None:
         (shouted.folder / "key").write_text(f"{FILED}\n")
     assert "working with" in told
     assert FILED not in told
+    for stream in (*shouted.state.glob("runs/*/out"), *shouted.state.glob("runs/*/err")):
+        assert FILED.encode() not in stream.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,8 @@ class Agent(Protocol):
     reports_usage: bool
     """Whether usage can be known; False shows it as unknown, never as zero."""
     can_resume: bool
+    speaks_json: bool
+    """Whether its standard output is JSON lines: those that tell nothing are not for people then."""
 
     def command(self, launch: Launch) -> Command:
         """The argv, environment and input of one attempt."""

@@ -48,6 +48,7 @@ class ClaudeCode:
     program = "claude"
     reports_usage = True
     can_resume = True
+    speaks_json = True
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:
         """Judge by the shipped text rules, with the user's `own_rules` ahead of them."""

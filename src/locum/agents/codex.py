@@ -47,6 +47,7 @@ class Codex:
     program = "codex"
     reports_usage = True
     can_resume = True
+    speaks_json = True
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:
         """Judge by the shipped text rules, with the user's `own_rules` ahead of them."""

@@ -36,6 +36,7 @@ class ProgramAgent:
     program = "command"
     reports_usage = False
     can_resume = False
+    speaks_json = False
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:
         """Judge by the user's `own_rules`; none are shipped."""

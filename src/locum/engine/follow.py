@@ -129,9 +129,9 @@ def _texts(agent: Agent, tail: Tail, hide: Redactor, *, last: bool) -> Iterator[
         told = agent.read(line)
         said = [each.text for each in told if isinstance(each, Signal) and each.mark is Mark.SAID]
         if said:
-            yield from said
-        elif not told and not line.data.lstrip().startswith(b"{"):
-            yield line.data.decode("utf-8", "replace")
+            yield from map(hide, said)
+        elif not told and not (agent.speaks_json and line.data.lstrip().startswith(b"{")):
+            yield hide(line.data.decode("utf-8", "replace"))
 
 
 def _failed(run: Run) -> dict[str, Any]:

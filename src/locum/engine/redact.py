@@ -8,18 +8,22 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
-from locum.agents.base import Line
+from locum.agents.base import Line, Signal
 from locum.config.secrets import resolve
 from locum.engine.seats import Seats
 from locum.errors import ConfigError
 from locum.files import open_regular
+from locum.policy.usage import Usage
 
+Told = TypeVar("Told", Usage, Signal)
 MASK = "•••"
 SHORTEST = 8
 """Characters a value must have to be taken for a secret: a shorter one would blank out ordinary words."""
+_COLOUR = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
 _SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASS|PASSWD|PASSWORD|PASSPHRASE|CREDENTIALS?)$")
 
 
@@ -46,10 +50,19 @@ class Redactor:
             object.__setattr__(self, "_pattern", re.compile(b"|".join(map(re.escape, ordered))))
 
     def __call__(self, text: str) -> str:
-        """`text` without secrets."""
+        """`text` without secrets, nor the colours that could divide one."""
         if self._pattern is None:
             return text
-        return self._bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+        plain = _COLOUR.sub("", text)
+        return self._bytes(plain.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def told(self, each: Told) -> Told:
+        """What a line told, without secrets: a line may spell them in ways that only its reader can undo."""
+        if self._pattern is None:
+            return each
+        texts = ((of.name, getattr(each, of.name)) for of in fields(each))
+        hidden: dict[str, Any] = {name: self(text) for name, text in texts if type(text) is str}
+        return replace(each, **hidden)
 
     def line(self, line: Line) -> Line:
         """`line` without secrets, wherever in it they stand: in a message, in a name or in an id."""

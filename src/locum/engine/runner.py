@@ -203,10 +203,11 @@ class Runner:
                 usages = []
                 await anyio.lowlevel.checkpoint()
                 continue
-            for told in self.watched.agent.read(self.redact.line(line)):
-                if isinstance(told, Usage):
-                    usages.append(told)
+            for read in self.watched.agent.read(self.redact.line(line)):
+                if isinstance(read, Usage):
+                    usages.append(self.redact.told(read))
                 else:
+                    told = self.redact.told(read)
                     await self._heed(told)
                     tail.session = self._session
                     if told.mark is Mark.MESSAGE:
@@ -279,7 +280,7 @@ class Runner:
         known = self._saw_usage or (watched.agent.reports_usage and not self._uncounted)
 
         def ending(state: RunState) -> Ending:
-            said = verdict.said or self._said
+            said = self.redact(verdict.said or self._said)
             return Ending(state, code, said, self._session or None, self._total, usage_known=known)
 
         if isinstance(verdict, Success):
@@ -288,7 +289,7 @@ class Runner:
             return ending(RunState.STOPPED), None
         # What the agent said itself is more precise than that it then fell silent.
         failure = stopped if stopped and ANSWERS[verdict.kind].soft else verdict
-        return ending(RunState.FAILED), replace(failure, evidence=failure.evidence[:EVIDENCE_KEPT])
+        return ending(RunState.FAILED), replace(failure, evidence=self.redact(failure.evidence)[:EVIDENCE_KEPT])
 
     def _tail(self, path: Path) -> str:
         """The end of a stream without secrets."""

@@ -133,6 +133,20 @@ async def test_a_task_that_waits_for_a_tier_it_has_not_tried_says_so(tmp_path: P
     assert event["until_ms"] == until_ms
 
 
+async def test_a_plain_program_may_answer_in_json(tmp_path: Path) -> None:
+    """A line that begins with a brace and is none of the protocol's is output, and is shown."""
+    answer = '{"answer": 42}'
+
+    def works(process: FakeProcess) -> None:
+        process.say(f"{answer}\n{{ not json at all\n")
+        done(process)
+
+    rig = await make(tmp_path, service_of("a"), works)
+    async with running(rig):
+        told = await story(rig, await rig.submit())
+    assert [each["text"] for each in told if each["type"] == "output"] == [answer, "{ not json at all"]
+
+
 async def test_a_full_disk_is_a_reason_to_wait(tmp_path: Path) -> None:
     """A task that waits for room on the disk says so."""
     rig = await make(tmp_path, service_of("a"))
