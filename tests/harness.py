@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from locum.cli.client import Client
 from locum.errors import LocumError
@@ -114,10 +114,12 @@ class Daemon:
         )
 
 
+D = TypeVar("D", bound=Daemon)
+
+
 @contextmanager
-def daemon(folder: Path, config: dict[str, Any], env: dict[str, str] | None = None) -> Iterator[Daemon]:
-    """A daemon that is running, and is ended whatever happens."""
-    made = Daemon(folder, config, env)
+def running(made: D) -> Iterator[D]:
+    """Start a daemon, and end it whatever happens."""
     made.start()
     try:
         yield made
@@ -210,16 +212,11 @@ class World(Daemon):
         until(true, what, timeout, self.log)
 
 
-@contextmanager
-def world(folder: Path, config: dict[str, Any] | None = None, env: dict[str, str] | None = None) -> Iterator[World]:
+def world(
+    folder: Path, config: dict[str, Any] | None = None, env: dict[str, str] | None = None
+) -> AbstractContextManager[World]:
     """A world that is running, and is ended whatever happens."""
-    made = World(folder, config, env)
-    made.start()
-    try:
-        yield made
-    finally:
-        if made.alive():
-            made.stop()
+    return running(World(folder, config, env))
 
 
 def may_mount() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import World, may_mount, until, world
+from tests.harness import World, may_mount, running, until, world
 
 
 @contextmanager
@@ -24,12 +24,8 @@ def on_a_small_disk(folder: Path) -> Iterator[World]:
     (folder / "runs").mkdir()
     mount = f"mount -t tmpfs -o size=3m none {made.state} && ln -s {folder}/runs {made.state}/runs"
     made.inside = ("unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh")
-    made.start()
-    try:
+    with running(made):
         yield made
-    finally:
-        if made.alive():
-            made.stop()
 
 
 def fill(earth: World) -> Path:

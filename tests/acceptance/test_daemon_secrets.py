@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import PYTHON, World, scripted
+from tests.harness import PYTHON, World, running, scripted
 
 FILED, LITERAL = "TOP-SECRET-from-a-file-1", "TOP-SECRET-in-the-config-2"
 LONG = "eyJ" + "abcdefghij" * 150
@@ -33,12 +33,9 @@ def shouted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     calm = scripted({}, name="leak-calm", stage=world.stage("leak"))
     world.service["chains"]["leak"] = {"tiers": [loud, calm]}
     world.configure(world.service)
-    world.start()
-    try:
+    with running(world):
         assert world.do("leak")["state"] == "done"
         yield world
-    finally:
-        world.stop()
 
 
 CASES = {
