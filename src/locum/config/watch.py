@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 from watchfiles import awatch
@@ -50,6 +51,14 @@ def look(path: Path) -> Trail:
     folders = {_nearest_folder(entry, entries) for entry in tuple(entries)}
     known = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else ()
     return Trail(frozenset(entries), frozenset(folders), (*links, *known), exists=status is not None)
+
+
+class Changes(Protocol):
+    """Says when a file may have changed."""
+
+    def __call__(self, path: Path, *, stop: anyio.Event) -> AsyncIterator[None]:
+        """As `watch` does."""
+        ...
 
 
 async def watch(path: Path, *, stop: anyio.Event) -> AsyncIterator[None]:

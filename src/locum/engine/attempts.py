@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -24,6 +25,7 @@ from locum.policy.failure import ANSWERS, Failure, FailureKind
 from locum.policy.plan import Chain, Target
 from locum.policy.task import Ending, Run, RunState, Task
 from locum.store.ledger import Ledger
+from locum.store.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,7 @@ class Attempts:
     seats: Seats
     clock: Clock
     processes: Processes
+    worker: Worker
     state: Path
     bell: Bell
     stopping: anyio.Event
@@ -185,7 +188,7 @@ class Attempts:
                 why = "locum itself failed to follow it: its log says how; please report that"
                 ending, failure = Ending(RunState.FAILED, usage_known=False), Failure(FailureKind.UNKNOWN, why, "locum")
                 break
-        await anyio.to_thread.run_sync(_put_away, watched.spool, redact)
+        await self.worker.aside(partial(_put_away, watched.spool, redact))
         await self._ended(watched.run, ending, failure)
 
     async def _watch_once(self, runner: Runner, process: Process | None) -> tuple[Ending, Failure | None]:

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from locum.clock import Clock
 from locum.config.load import Loaded
 from locum.config.problem import Problem
 from locum.config.reload import Applied, Rejected, Reloader, Unchanged
-from locum.config.watch import watch
+from locum.config.watch import Changes, watch
 from locum.engine.attempts import STATE_PAUSE, Attempts
 from locum.engine.bell import Bell
 from locum.engine.follow import follow
@@ -35,6 +36,7 @@ from locum.policy.failure import ANSWERS, FailureKind
 from locum.policy.plan import Chain, Target
 from locum.policy.task import Run, RunState, Task, TaskState, avoided
 from locum.store.ledger import Ledger
+from locum.store.worker import ThreadWorker, Worker
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +49,10 @@ LONGEST_RETRY_MS = 60_000
 
 @dataclass
 class Supervisor:
-    """The running service. `state` is the folder of runs and ledger; `environ` the daemon's environment."""
+    """The running service. `state` is the folder of runs and ledger; `environ` the daemon's environment.
+
+    `changes` says when service.json may have changed: at first, and after each save until it is told to stop.
+    """
 
     ledger: Ledger
     reloader: Reloader
@@ -56,6 +61,8 @@ class Supervisor:
     processes: Processes
     state: Path
     environ: Mapping[str, str]
+    worker: Worker = field(default_factory=ThreadWorker)
+    changes: Changes = watch
     low_disk: bool = False
     stopping: anyio.Event = field(default_factory=anyio.Event)
     bell: Bell = field(default_factory=Bell)
@@ -67,7 +74,7 @@ class Supervisor:
         """Take what the loaded configuration says."""
         self.started_ms = self.clock.now_ms()
         self.attempts = Attempts(
-            self.ledger, self._seats(), self.clock, self.processes, self.state, self.bell, self.stopping
+            self.ledger, self._seats(), self.clock, self.processes, self.worker, self.state, self.bell, self.stopping
         )
 
     @property
@@ -336,7 +343,7 @@ class Supervisor:
     # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _watch_config(self) -> None:
-        async for _ in watch(self.loaded.path, stop=self.stopping):
+        async for _ in self.changes(self.loaded.path, stop=self.stopping):
             await self.refresh()
 
     async def _retire(self) -> None:
@@ -355,7 +362,7 @@ class Supervisor:
         kept = {run.id for run in await self.ledger.open_runs()}
         for folder in (self.state / "runs").iterdir():
             if folder.name not in kept and folder.lstat().st_mtime_ns < before_ms * 1_000_000:
-                shutil.rmtree(folder, ignore_errors=True)
+                await self.worker.aside(partial(shutil.rmtree, folder, ignore_errors=True))
 
     def _chain(self, name: str) -> Chain:
         chain = self.ledger.plan.chains.get(name)

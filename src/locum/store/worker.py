@@ -1,4 +1,4 @@
-"""Where the store's work is done: on threads of its own, or at once in the caller (for simulation)."""
+"""Where work that waits for the disk is done: on threads of its own, or at once in the caller (for simulation)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -15,6 +15,8 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from locum.errors import StateError
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -55,6 +57,10 @@ class Worker(Protocol):
         """A lane that hands at most `most` jobs to `batch` at a time."""
         ...
 
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Have `work` done where it keeps nobody waiting but the caller; the value it returns, or what it raises."""
+        ...
+
 
 class InlineWorker:
     """Does everything at once, in the caller."""
@@ -63,6 +69,11 @@ class InlineWorker:
         """A lane without a thread."""
         return _InlineLane(batch)
 
+    async def aside(self, work: Callable[[], T]) -> T:
+        """As `Worker` says."""
+        await anyio.lowlevel.checkpoint()
+        return work()
+
 
 class ThreadWorker:
     """Gives every lane a thread. Under load whatever has queued up shares one batch; nothing ever lingers for more."""
@@ -70,6 +81,10 @@ class ThreadWorker:
     def lane(self, name: str, batch: Batch, most: int) -> Lane:
         """A lane with a thread called `name`."""
         return _ThreadLane(name, batch, most)
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """As `Worker` says."""
+        return await anyio.to_thread.run_sync(work)
 
 
 class _InlineLane:
