@@ -1,0 +1,102 @@
+"""What is known of the hooks by which an agent that somebody else runs tells of itself; pure, one adapter an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from locum.agents.base import Line, Signal
+from locum.policy.failure import Failure
+from locum.policy.usage import Usage
+
+
+class Moment(StrEnum):
+    """What a hook is about."""
+
+    NOTE = "note"  # nothing was spent, and nothing can be stopped
+    PROMPT = "prompt"  # a prompt is about to be sent, and can be stopped
+    TOOL = "tool"  # a tool is about to run (or the model to be asked again), and can be stopped
+    SPENT = "spent"  # something was spent: the transcript tells what
+    DONE = "done"  # a turn has ended well
+    FAILED = "failed"  # a turn has ended in a failure: `signal` tells which
+    OVER = "over"  # the session has ended; a failure that no hook told of may stand in its transcript
+    TEST = "test"  # somebody tries whether the hook reaches us
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One call of a hook. `event` is the agent's own name for it, `turn` its id of the turn ("" when it has none).
+
+    `transcript` is where the agent says that its transcript lies ("" when it did not say): not yet to be trusted.
+    """
+
+    moment: Moment
+    event: str
+    session: str
+    turn: str = ""
+    transcript: str = ""
+    model: str | None = None
+    signal: Signal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why an agent shall not go on, for people. `now`: not even with the next tool; else with the next prompt."""
+
+    reason: str
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One hook as it is installed: the agent's name for the event, and how many seconds an answer may take."""
+
+    event: str
+    seconds: int
+    matcher: str | None = None
+
+
+class Hooks(Protocol):
+    """The hooks of one agent program. Every method is pure: no clock, no files, no processes."""
+
+    agent: str
+    """The agent's name, as in service.json."""
+    folder: str
+    """The agent's folder below its user's home: `.claude`."""
+    variable: str
+    """The environment variable that moves this folder; "" when there is none."""
+    below: str
+    """The folder within it where transcripts lie: `projects`."""
+    settings: str
+    """The file within it where hooks are installed."""
+    installed: tuple[Hook, ...]
+    """The hooks that are needed, in the order in which they are written."""
+    cannot: str
+    """What these hooks cannot do, for people; "" when they can do all."""
+
+    def told(self, body: Mapping[str, Any]) -> Told:
+        """What a hook's JSON tells.
+
+        Raises:
+            UsageError: it is no hook of this agent (no event, no session).
+
+        """
+        ...
+
+    def read(self, line: Line) -> tuple[Usage | Signal, ...]:
+        """What one line of a transcript tells; an unreadable line tells nothing and never raises."""
+        ...
+
+    def verdict(self, signals: Sequence[Signal], now_ms: int, timezone: str) -> Failure | None:
+        """The failure that these signals mean, told at a moment (epoch milliseconds); None when they mean none."""
+        ...
+
+    def answer(self, told: Told, stop: Stop | None, note: str = "") -> dict[str, Any]:
+        """The answer in the agent's own format: to stop, or to go on; `note` is shown to its user where it can be."""
+        ...
+
+    def entry(self, hook: Hook, command: str) -> dict[str, Any]:
+        """What stands in the settings, in the list of `hook.event`, to have `command` called."""
+        ...
