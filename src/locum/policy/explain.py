@@ -9,6 +9,7 @@ from locum.policy.board import Board, ChainState, Hold
 from locum.policy.budget import Reading, percent
 from locum.policy.chain import free_at_ms, holds_on, on_probation, pick
 from locum.policy.failure import ANSWERS, FailureKind
+from locum.policy.gate import Gate, Place
 from locum.policy.plan import Brake, Chain, Plan, Target, Tier, chain_target
 from locum.policy.window import describe
 from locum.words import DELIBERATE, cause, due, moment, span
@@ -45,6 +46,19 @@ def explain(
         _last_failure(state, now_ms, zone),
         _next(board, chain, state, now_ms, zone),
     )
+
+
+def stopped(plan: Plan, place: Place, answer: Gate, now_ms: int, zone: tzinfo | None = None) -> str:
+    """Why a session may not go on, until when, and what its user can do: shown by the agent, in its user's terminal."""
+    assert not answer.go_on, "only who is stopped asks why"
+    chain, hold = place.chain, answer.hold
+    if hold is None:
+        return f"locum: chain {chain.name} is paused. `{_verb('resume', plan, chain)}` lets it go on."
+    halted = hold.target == chain_target(chain.name)
+    who = f"every tier of chain {chain.name}" if halted else f"tier {place.tier.name}"
+    release = _verb("release", plan, chain) + ("" if halted else f" --tier {place.tier.name}")
+    told = f"locum: {who} {_held(hold, now_ms, zone)} {_ends(hold, release)}"
+    return f"{told} Chain {chain.name} runs on {answer.active} meanwhile." if answer.active else told
 
 
 def _where(

@@ -9,7 +9,7 @@ from enum import StrEnum
 from locum.policy.chain import Next
 from locum.policy.failure import ANSWERS, FailureKind
 from locum.policy.plan import Tier
-from locum.policy.usage import NO_TOKENS, Tokens
+from locum.policy.usage import NO_TOKENS, Payer, Tokens
 
 
 class TaskState(StrEnum):
@@ -86,6 +86,22 @@ class Run:
     lost_session: bool = False
     tokens: Tokens = NO_TOKENS
     usage_known: bool = True
+
+    @property
+    def payer(self) -> Payer:
+        """Whose usage it is what this run spends."""
+        tier = self.tier
+        return Payer(
+            tier.agent,
+            self.chain,
+            tier.name,
+            tier.account,
+            tier.model,
+            self.session,
+            run=self.id,
+            task=self.task,
+            since_ms=self.started_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)

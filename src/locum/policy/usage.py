@@ -86,3 +86,28 @@ class Usage:
     model: str | None = None
     session: str | None = None
     at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Whose usage something is.
+
+    `run` and `task` are None for what agents have spent that people run themselves. `chain`, `tier` and `account`
+    are None together, where it is not known whose it is. `since_ms` (epoch milliseconds) is the earliest moment at
+    which it can have been spent.
+    """
+
+    agent: str
+    chain: str | None = None
+    tier: str | None = None
+    account: str | None = None
+    model: str | None = None
+    session: str | None = None
+    run: str | None = None
+    task: str | None = None
+    since_ms: int = 0
+
+    def __post_init__(self) -> None:
+        """Hold what the docstring says."""
+        assert (self.run is None) == (self.task is None), "a run is one of a task"
+        assert (self.chain is None) == (self.tier is None) == (self.account is None), "a tier is one of a chain"

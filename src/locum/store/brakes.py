@@ -10,7 +10,7 @@ from locum.policy.board import Event, Hold
 from locum.policy.budget import Reading, frees_at_ms, spent
 from locum.policy.notice import crossed
 from locum.policy.plan import Brake, Budget, Chain, Plan, Tier, tier_target
-from locum.policy.task import Run
+from locum.policy.usage import Payer
 from locum.policy.window import Rolling
 from locum.store import log, notices, tally
 from locum.store.codec import Write
@@ -32,17 +32,25 @@ def read(sql: Sql, budget: Budget, now_ms: int) -> Reading:
     return Reading(budget, window, tally.totals(sql, budget.scope, window))
 
 
-def check(tx: Write, run: Run, now_ms: int) -> tuple[Event, ...]:
-    """Fire every budget that this run's usage counts against and that is now over, once a window."""
+def check(tx: Write, chain: str, tier: Tier, now_ms: int) -> tuple[Event, ...]:
+    """Fire every budget that usage of `tier` in `chain` counts against and that is now over, once a window."""
     plan = tx.memory.plan
     events: list[Event] = []
-    for budget in plan.budgets_of(run.chain, run.tier.name):
+    for budget in plan.budgets_of(chain, tier.name):
         reading = read(tx, budget, now_ms)
         events += _follow(tx, reading, now_ms)
         if reading.over:
-            chain = plan.chains.get(run.chain) or _home(plan, budget) or Chain(run.chain, (run.tier,))
-            events += _fire(tx, reading, chain, run.tier, now_ms)
+            found = plan.chains.get(chain) or _home(plan, budget) or Chain(chain, (tier,))
+            events += _fire(tx, reading, found, tier, now_ms)
     return tuple(events)
+
+
+def check_payer(tx: Write, payer: Payer, now_ms: int) -> tuple[Event, ...]:
+    """`check` for usage of a session that is not ours; that of nobody's tier counts against no budget."""
+    if payer.chain is None or payer.tier is None or payer.account is None:
+        return ()
+    tier = tx.memory.plan.tiers.get(payer.tier) or Tier(payer.tier, payer.agent, payer.account, payer.model)
+    return check(tx, payer.chain, tier, now_ms)
 
 
 def replan(tx: Write, plan: Plan, now_ms: int) -> tuple[Event, ...]:

@@ -21,8 +21,8 @@ def end(tx: Write, run_id: str, ending: Ending, verdict: Failure | None, now_ms:
     if ending.total is not None:
         tx.run("save_told", id=run.id, **token_values(ending.total))
     brakes.settle(tx, now_ms)
-    if tally.reconcile(tx, run):
-        brakes.check(tx, run, now_ms)
+    if tally.reconcile(tx, run.payer):
+        brakes.check(tx, run.chain, run.tier, now_ms)
     task = tasks.find(tx, run.task)
     task = replace(task, said=ending.said or task.said)
     if verdict is not None:

@@ -15,12 +15,13 @@ from locum.policy.chain import Step
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.notice import Notice, config_rejected
 from locum.policy.plan import Chain, Meter, Plan, Tier
+from locum.policy.report import Report
 from locum.policy.task import Ending, Run, Task, TaskState
-from locum.policy.usage import Tokens, Usage
-from locum.store import audit, brakes, endings, log, notices, tally, tasks
+from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage
+from locum.store import audit, brakes, endings, log, notices, reports, tally, tasks
 from locum.store.codec import Memory, Write
 from locum.store.sqlite import Database, Sql
-from locum.store.views import AuditReport, Recorded, UsageView
+from locum.store.views import AuditReport, Recorded, Reported, ReportView, UsageView
 from locum.store.worker import ThreadWorker, Worker
 
 T = TypeVar("T")
@@ -153,17 +154,37 @@ class Ledger:
         def script(tx: Write) -> Recorded:
             run = tasks.run(tx, run_id)
             settled = brakes.settle(tx, now_ms)
-            added = tally.add(tx, run, usages, now_ms)
-            return Recorded(added, settled + (brakes.check(tx, run, now_ms) if added else ()))
+            added = tally.add(tx, run.payer, usages, now_ms)
+            return Recorded(added, settled + (brakes.check(tx, run.chain, run.tier, now_ms) if added else ()))
 
         return await self._write(script)
 
+    async def record_outside(self, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Recorded:
+        """As `record`, for a session that is not ours; while a run owns the session, nothing is counted here."""
+
+        def script(tx: Write) -> Recorded:
+            settled = brakes.settle(tx, now_ms)
+            if payer.session and tx.one("session_owner", session=payer.session):
+                return Recorded(NO_TOKENS, settled)
+            added = tally.add(tx, payer, usages, now_ms)
+            return Recorded(added, settled + (brakes.check_payer(tx, payer, now_ms) if added else ()))
+
+        return await self._write(script)
+
+    async def report(self, report: Report, now_ms: int, jitter: float = 0.0) -> Reported:
+        """Take in what an outside runner tells of a piece of work: its usage, and what its end means for its chain."""
+        return await self._write(lambda tx: reports.tell(tx, report, now_ms, jitter))
+
+    async def reports(self, after: int = 0, limit: int = 100) -> list[tuple[int, ReportView]]:
+        """The reports behind row `after`, oldest first, each with its row."""
+        return await self._read(lambda sql: reports.listed(sql, after, limit))
+
     async def usage(self, scope: str, now_ms: int) -> UsageView:
-        """What `chain:NAME`, `tier:NAME`, `account:NAME` or `total` has used in the window it is shown over.
+        """What `chain:NAME`, `tier:NAME`, `account:NAME`, `unattributed` or `total` has used in its window.
 
         Raises `NotFoundError` for any other scope.
         """
-        if scope.partition(":")[0] not in ("chain", "tier", "account", tally.TOTAL):
+        if scope.partition(":")[0] not in ("chain", "tier", "account", tally.UNATTRIBUTED, tally.TOTAL):
             raise NotFoundError(f"nothing is counted for {scope!r}")
         meter = self.plan.meters.get(scope, Meter())
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from locum.policy.plan import Plan
-from locum.policy.task import Run
-from locum.policy.usage import NO_TOKENS, Tokens, Usage
+from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage
 from locum.policy.window import Block, Window, WindowRule, block_start_for, window_at
 from locum.store.codec import Write, token_values
 from locum.store.sqlite import Sql
@@ -14,6 +13,8 @@ from locum.store.sqlite import Sql
 HOUR_MS = 3_600_000
 TOTAL = "total"
 """The scope of everything."""
+UNATTRIBUTED = "unattributed"
+"""The scope of what nobody's tier has spent."""
 
 LARGEST = 10**12
 """A count above this (or below zero) is no agent's usage: it is not counted, and the run's usage is not known."""
@@ -22,41 +23,44 @@ _FOREVER_MS = 1 << 62
 _OWN_AGENT = "locum"  # keys of the ledger's own reconciling entries live apart from every agent's
 
 
-def scopes_of(run: Run) -> tuple[str, ...]:
-    """The scopes that usage of this run counts in."""
-    return (f"chain:{run.chain}", f"tier:{run.tier.name}", f"account:{run.tier.account}", TOTAL)
+def scopes_of(payer: Payer) -> tuple[str, ...]:
+    """The scopes that usage of this payer counts in."""
+    if payer.tier is None:
+        return (UNATTRIBUTED, TOTAL)
+    return (f"chain:{payer.chain}", f"tier:{payer.tier}", f"account:{payer.account}", TOTAL)
 
 
-def add(tx: Write, run: Run, usages: Sequence[Usage], now_ms: int) -> Tokens:
+def add(tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Tokens:
     """Count each usage and append what is new as entries; returns the sum of what is new.
 
     A key seen before adds only by how much its count has grown. If the run has ended and the agent told a total,
     what is added is taken back by a reconciling entry.
     """
     added = NO_TOKENS
-    for at_ms, usage in sorted(((_moment(run, each, now_ms), each) for each in usages), key=lambda pair: pair[0]):
+    for at_ms, usage in sorted(((_moment(payer, each, now_ms), each) for each in usages), key=lambda pair: pair[0]):
         if not all(0 <= count <= LARGEST for count in usage.tokens):
-            tx.run("doubt_usage", run=run.id)
+            tx.run("doubt_usage", run=payer.run)
             continue
-        before = _counted(tx, run.tier.agent, usage.key)
+        before = _counted(tx, payer.agent, usage.key)
         largest = before.largest(usage.tokens)
         if largest != before:
-            tx.run("count", agent=run.tier.agent, key=usage.key, **token_values(largest))
-            _append(tx, run, run.tier.agent, usage, largest - before, at_ms)
+            tx.run("count", agent=payer.agent, key=usage.key, **token_values(largest))
+            _append(tx, payer, payer.agent, usage, largest - before, at_ms)
             added += largest - before
-    return added + reconcile(tx, run) if added else added
+    return added + reconcile(tx, payer) if added and payer.run else added
 
 
-def reconcile(tx: Write, run: Run) -> Tokens:
+def reconcile(tx: Write, payer: Payer) -> Tokens:
     """Make the sum of an ended run's entries equal the agent's own total, if it told one; returns the difference."""
-    told = tx.one("run_told", run=run.id)
+    assert payer.run is not None, "only runs are reconciled"
+    told = tx.one("run_told", run=payer.run)
     if told is None:
         return NO_TOKENS
-    difference = Tokens(*told[:4]) - run_tokens(tx, run.id)
+    difference = Tokens(*told[:4]) - run_tokens(tx, payer.run)
     if difference:
-        key = f"reconcile:{run.id}"
+        key = f"reconcile:{payer.run}"
         tx.run("count", agent=_OWN_AGENT, key=key, **token_values(_counted(tx, _OWN_AGENT, key) + difference))
-        _append(tx, run, _OWN_AGENT, Usage(key, difference, run.tier.model, run.session), difference, told[4])
+        _append(tx, payer, _OWN_AGENT, Usage(key, difference, payer.model, payer.session), difference, told[4])
     return difference
 
 
@@ -110,37 +114,38 @@ def trace_blocks(tx: Write, plan: Plan) -> None:
                     at_ms = _next_use(tx, scope, at_ms + rule.length_ms)
 
 
-def _append(tx: Write, run: Run, agent: str, usage: Usage, tokens: Tokens, at_ms: int) -> None:
+def _append(tx: Write, payer: Payer, agent: str, usage: Usage, tokens: Tokens, at_ms: int) -> None:
     values = token_values(tokens)
     tx.run(
         "add_entry",
-        run=run.id,
-        task=run.task,
-        chain=run.chain,
-        tier=run.tier.name,
-        account=run.tier.account,
+        run=payer.run,
+        task=payer.task,
+        chain=payer.chain,
+        tier=payer.tier,
+        account=payer.account,
         agent=agent,
         key=usage.key,
-        model=usage.model or run.tier.model,
+        model=usage.model or payer.model,
         at_ms=at_ms,
-        session=usage.session or run.session,
+        session=usage.session or payer.session,
         **values,
     )
-    tx.run("add_run_tokens", run=run.id, **values)
-    for scope in scopes_of(run):
+    if payer.run is not None:
+        tx.run("add_run_tokens", run=payer.run, **values)
+    for scope in scopes_of(payer):
         tx.run("add_bucket", scope=scope, hour_ms=at_ms // HOUR_MS * HOUR_MS, **values)
     if tokens.total > 0:
         rules = _block_rules(tx.memory.plan)
-        for scope in scopes_of(run):
+        for scope in scopes_of(payer):
             for rule in rules.get(scope, ()):
                 start_ms = block_start_for(rule, at_ms, _block_start(tx, scope, rule, _FOREVER_MS))
                 if start_ms is not None:
                     tx.run("add_block", scope=scope, length_ms=rule.length_ms, start_ms=start_ms)
 
 
-def _moment(run: Run, usage: Usage, now_ms: int) -> int:
-    """When it counts: the agent's own time, as far as the run can have been running then."""
-    return max(run.started_ms, min(now_ms if usage.at_ms is None else usage.at_ms, now_ms))
+def _moment(payer: Payer, usage: Usage, now_ms: int) -> int:
+    """When it counts: the agent's own time, as far as it can have been at work then."""
+    return max(payer.since_ms, min(now_ms if usage.at_ms is None else usage.at_ms, now_ms))
 
 
 def _counted(tx: Write, agent: str, key: str) -> Tokens:

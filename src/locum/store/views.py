@@ -19,6 +19,33 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Reported:
+    """What a report changed: the tokens that were new, and what it set off. `duplicate`: its id was told before."""
+
+    tokens: Tokens
+    events: tuple[Event, ...]
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """A report as it is on record; `tokens` None: what that work used is not known."""
+
+    agent: str
+    id: str
+    at_ms: int
+    chain: str | None
+    tier: str | None
+    session: str | None
+    model: str | None
+    provider: str | None
+    failure: str | None
+    reason: str
+    cost_micros: int | None
+    tokens: Tokens | None
+
+
+@dataclass(frozen=True, slots=True)
 class UsageView:
     """What a scope has used in its current window. `percent` is rounded down to a tenth; None without a limit.
 

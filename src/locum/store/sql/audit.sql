@@ -15,10 +15,12 @@ FROM entry;
 -- name: wrong_buckets
 -- Hourly totals that are not the sum of their entries.
 SELECT scope, hour_ms FROM (
-    SELECT 'chain:' || chain AS scope, at_ms / 3600000 * 3600000 AS hour_ms, input, output, cache_read, cache_write
-    FROM entry
-    UNION ALL SELECT 'tier:' || tier, at_ms / 3600000 * 3600000, input, output, cache_read, cache_write FROM entry
-    UNION ALL SELECT 'account:' || account, at_ms / 3600000 * 3600000, input, output, cache_read, cache_write FROM entry
+    SELECT CASE WHEN chain IS NULL THEN 'unattributed' ELSE 'chain:' || chain END AS scope,
+        at_ms / 3600000 * 3600000 AS hour_ms, input, output, cache_read, cache_write FROM entry
+    UNION ALL SELECT 'tier:' || tier, at_ms / 3600000 * 3600000, input, output, cache_read, cache_write
+    FROM entry WHERE tier IS NOT NULL
+    UNION ALL SELECT 'account:' || account, at_ms / 3600000 * 3600000, input, output, cache_read, cache_write
+    FROM entry WHERE account IS NOT NULL
     UNION ALL SELECT 'total', at_ms / 3600000 * 3600000, input, output, cache_read, cache_write FROM entry
     UNION ALL SELECT scope, hour_ms, -input, -output, -cache_read, -cache_write FROM bucket
 )
@@ -37,7 +39,7 @@ HAVING SUM(input) <> 0 OR SUM(output) <> 0 OR SUM(cache_read) <> 0 OR SUM(cache_
 -- name: wrong_runs
 -- Runs whose tokens are not the sum of their entries.
 SELECT id FROM (
-    SELECT run AS id, input, output, cache_read, cache_write FROM entry
+    SELECT run AS id, input, output, cache_read, cache_write FROM entry WHERE run IS NOT NULL
     UNION ALL SELECT id, -input, -output, -cache_read, -cache_write FROM run
 )
 GROUP BY id

@@ -51,6 +51,11 @@ FROM entry WHERE account = :name AND at_ms >= :start_ms AND at_ms < :end_ms;
 SELECT COALESCE(SUM(input), 0), COALESCE(SUM(output), 0), COALESCE(SUM(cache_read), 0), COALESCE(SUM(cache_write), 0)
 FROM entry WHERE at_ms >= :start_ms AND at_ms < :end_ms;
 
+-- name: edge_unattributed
+-- The entries of no tier within part of an hour, added up.
+SELECT COALESCE(SUM(input), 0), COALESCE(SUM(output), 0), COALESCE(SUM(cache_read), 0), COALESCE(SUM(cache_write), 0)
+FROM entry WHERE tier IS NULL AND :name = '' AND at_ms >= :start_ms AND at_ms < :end_ms;
+
 -- name: entries_chain
 -- The entries of a chain from a moment on, oldest first.
 SELECT at_ms, input, output, cache_read, cache_write FROM entry

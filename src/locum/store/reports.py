@@ -1,0 +1,57 @@
+"""What outside runners tell, each piece of work once."""
+
+from __future__ import annotations
+
+from locum.policy.report import Report, outcome
+from locum.policy.usage import TOKEN_TYPES, Tokens
+from locum.store import brakes, log, tally
+from locum.store.codec import Write, token_values
+from locum.store.sqlite import Row, Sql
+from locum.store.views import Reported, ReportView
+
+_NONE_TOLD = dict.fromkeys(TOKEN_TYPES)
+
+
+def tell(tx: Write, report: Report, now_ms: int, jitter: float) -> Reported:
+    """Count what is new in a report. Only the first of an id moves its chain: that piece of work has ended."""
+    events = brakes.settle(tx, now_ms)
+    added = tally.add(tx, report.payer, report.usages, now_ms)
+    if added:
+        events += brakes.check_payer(tx, report.payer, now_ms)
+    if _known(tx, report) is None:
+        tx.run("add_report", **_values(report, now_ms))
+        memory = tx.memory
+        events += log.emit(tx, outcome(memory.board, memory.plan, report, now_ms, jitter))
+        return Reported(added, events, duplicate=False)
+    if added:
+        tx.run("grow_report", agent=report.agent, id=report.id, **token_values(added))
+    return Reported(added, events, duplicate=True)
+
+
+def listed(sql: Sql, after: int, limit: int) -> list[tuple[int, ReportView]]:
+    """The reports behind row `after`, oldest first, each with its row."""
+    return [(row[0], _view(row[1:])) for row in sql.rows("reports", after=after, limit=limit)]
+
+
+def _known(sql: Sql, report: Report) -> int | None:
+    row = sql.one("report", agent=report.agent, id=report.id)
+    return None if row is None else row[0]
+
+
+def _values(report: Report, now_ms: int) -> dict[str, object]:
+    place, failure = report.place, report.failure
+    return {
+        **{name: getattr(report, name) for name in ("agent", "id", "session", "model", "provider", "cost_micros")},
+        **(_NONE_TOLD if report.tokens is None else token_values(report.tokens)),
+        "at_ms": now_ms,
+        "chain": place.chain.name if place else None,
+        "tier": place.tier.name if place else None,
+        "failure": str(failure.kind) if failure else None,
+        "reason": failure.evidence if failure else "",
+    }
+
+
+def _view(row: Row) -> ReportView:
+    counts = row[-4:]
+    tokens = None if None in counts else Tokens(*counts)
+    return ReportView(**dict(zip(ReportView.__slots__, (*row[:-4], tokens), strict=True)))

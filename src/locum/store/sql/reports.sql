@@ -1,0 +1,26 @@
+-- name: report
+-- Whether this piece of work has been told of.
+SELECT seq FROM report WHERE agent = :agent AND id = :id;
+
+-- name: add_report
+-- Keep what was told of a piece of work.
+INSERT INTO report (agent, id, at_ms, chain, tier, session, model, provider, failure, reason, cost_micros,
+    input, output, cache_read, cache_write)
+VALUES (:agent, :id, :at_ms, :chain, :tier, :session, :model, :provider, :failure, :reason, :cost_micros,
+    :input, :output, :cache_read, :cache_write);
+
+-- name: grow_report
+-- More of the same piece of work was counted.
+UPDATE report SET input = COALESCE(input, 0) + :input, output = COALESCE(output, 0) + :output,
+    cache_read = COALESCE(cache_read, 0) + :cache_read, cache_write = COALESCE(cache_write, 0) + :cache_write
+WHERE agent = :agent AND id = :id;
+
+-- name: reports
+-- The reports behind a row, oldest first.
+SELECT seq, agent, id, at_ms, chain, tier, session, model, provider, failure, reason, cost_micros,
+    input, output, cache_read, cache_write
+FROM report WHERE seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: session_owner
+-- The run in progress that a session belongs to.
+SELECT id FROM run WHERE state = 'running' AND session = :session LIMIT 1;
