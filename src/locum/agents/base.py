@@ -37,6 +37,12 @@ class Seat:
     command: tuple[str, ...] = ()
 
 
+def home_of(seat: Seat, env: Mapping[str, str], variable: str, folder: str) -> Path:
+    """Where an agent keeps its login and its sessions: where `variable` says, or `folder` below its user's home."""
+    named = seat.env.get(variable) or seat.home or env.get(variable)
+    return Path(named) if named else Path(seat.env.get("HOME") or env.get("HOME") or "/", folder)
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One attempt about to start. `resume` is the session to go on with; `fresh` a new UUID for agents whose

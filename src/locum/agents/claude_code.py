@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from locum.agents import judge, lines
-from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict
+from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
 from locum.policy.failure import FailureKind
 from locum.policy.usage import Tokens, Usage
@@ -24,7 +24,7 @@ _ENV = {
     "IS_SANDBOX": "1",
 }
 _SYNTHETIC = "<synthetic>"  # the model of messages it makes up itself, to show errors
-_ERRORS = {
+ERRORS = {
     "authentication_failed": FailureKind.AUTH_ERROR,
     "billing_error": FailureKind.CREDIT_EXHAUSTED,
     "invalid_request": FailureKind.INVALID_REQUEST,
@@ -102,8 +102,7 @@ class ClaudeCode:
 
 
 def _folder(seat: Seat, env: Mapping[str, str]) -> Path:
-    named = seat.env.get("CLAUDE_CONFIG_DIR") or seat.home or env.get("CLAUDE_CONFIG_DIR")
-    return Path(named) if named else Path(seat.env.get("HOME") or env.get("HOME") or "/", ".claude")
+    return home_of(seat, env, "CLAUDE_CONFIG_DIR", ".claude")
 
 
 def _tokens(usage: Mapping[str, Any]) -> Tokens:
@@ -134,7 +133,7 @@ def _system(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
             error = lines.text(event.get("error")) or "unknown"
             status = lines.status(event.get("error_status"))
             unanswered = FailureKind.NETWORK if status is None else None
-            yield Signal(Mark.RETRY, error, _ERRORS.get(error, unanswered), status, rule=f"api_retry:{error}")
+            yield Signal(Mark.RETRY, error, ERRORS.get(error, unanswered), status, rule=f"api_retry:{error}")
 
 
 def _stream_event(event: Mapping[str, Any], line: Line) -> Iterator[Usage | Signal]:
@@ -158,7 +157,7 @@ def _assistant(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
     said = "".join(lines.text(block.get("text")) for block in blocks if block.get("type") == "text")
     error = lines.text(event.get("error"))
     if error:
-        yield Signal(Mark.FAILED, said, kind=_ERRORS.get(error), rule=f"error:{error}")
+        yield Signal(Mark.FAILED, said, kind=ERRORS.get(error), rule=f"error:{error}")
     elif said and not event.get("parent_tool_use_id"):
         yield Signal(Mark.SAID, said)
     for block in blocks:

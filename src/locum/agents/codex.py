@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from locum.agents import judge, lines
-from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Success, Verdict
+from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Success, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import Tokens, Usage
@@ -104,8 +104,7 @@ class Codex:
 
 
 def _folder(seat: Seat, env: Mapping[str, str]) -> Path:
-    named = seat.env.get("CODEX_HOME") or seat.home or env.get("CODEX_HOME")
-    return Path(named) if named else Path(seat.env.get("HOME") or env.get("HOME") or "/", ".codex")
+    return home_of(seat, env, "CODEX_HOME", ".codex")
 
 
 def _tokens(used: Mapping[str, Any]) -> Tokens:

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from locum.agents.base import Line, Signal
+from locum.agents import judge, lines
+from locum.agents.base import Agent, End, Line, Mark, Signal
+from locum.errors import UsageError
 from locum.policy.failure import Failure
 from locum.policy.usage import Usage
+
+TEST_EVENT = "LocumTest"
+"""The event of a hook that nobody's agent called: somebody tries whether it reaches us."""
+_LONGEST_PATH = 4096
+_WHOLE = "Send all that the agent wrote to its hook's standard input"
 
 
 class Moment(StrEnum):
@@ -58,6 +65,51 @@ class Hook:
     matcher: str | None = None
 
 
+def heard(body: Mapping[str, Any], moments: Mapping[str, Moment], turn: str = "") -> Told:
+    """What all agents tell in the same keys. `moments` says what an agent's events are about (any other is a note);
+    `turn` is the key its turn's id stands under.
+
+    Raises:
+        UsageError: there is no event, or no session that can be used as an id.
+
+    """
+    event = lines.key(body.get("hook_event_name"))
+    if not event:
+        raise UsageError("this is no hook: it has no hook_event_name", remedy=_WHOLE)
+    session = lines.session(body.get("session_id"))
+    if not session:
+        raise UsageError("this is no hook: it has no session_id, or one that is no id", remedy=_WHOLE)
+    return Told(
+        Moment.TEST if event == TEST_EVENT else moments.get(event, Moment.NOTE),
+        event,
+        session,
+        lines.key(body.get(turn)),
+        _path(body.get("transcript_path")),
+        lines.key(body.get("model")) or None,
+    )
+
+
+def failure(agent: Agent, signals: Sequence[Signal], now_ms: int, timezone: str) -> Failure | None:
+    """What `agent` calls a session's last failure; None when none was told, or a later turn went well."""
+    last = judge.outcome(signals)
+    if last is None or last.mark is Mark.DONE:
+        return None
+    verdict = agent.verdict(End(None, now_ms, timezone=timezone), signals)
+    assert isinstance(verdict, Failure), "a failure that was told last is a failure"
+    return verdict
+
+
+def entry(hook: Hook, called: dict[str, Any]) -> dict[str, Any]:
+    """One group of hooks in an agent's settings: what is `called`, and for which tools."""
+    return {**({} if hook.matcher is None else {"matcher": hook.matcher}), "hooks": [called]}
+
+
+def _path(value: object) -> str:
+    """`value` if it can be the absolute path of a file, else ""."""
+    usable = isinstance(value, str) and value.startswith("/") and len(value) <= _LONGEST_PATH
+    return value if usable and lines.text(value) == value else ""
+
+
 class Hooks(Protocol):
     """The hooks of one agent program. Every method is pure: no clock, no files, no processes."""
 
@@ -66,7 +118,9 @@ class Hooks(Protocol):
     folder: str
     """The agent's folder below its user's home: `.claude`."""
     variable: str
-    """The environment variable that moves this folder; "" when there is none."""
+    """The environment variable that names another such folder; "" when there is none."""
+    home_variable: str
+    """The environment variable that names another home for `folder` to lie in; "" when there is none but HOME."""
     below: str
     """The folder within it where transcripts lie: `projects`."""
     settings: str
@@ -85,6 +139,13 @@ class Hooks(Protocol):
         """
         ...
 
+    def subagents(self, told: Told) -> str:
+        """Glob pattern (recursive) of the transcripts of the session's subagents; "" when they cannot be found.
+
+        It is made of `told.transcript`, and no more to be trusted.
+        """
+        ...
+
     def read(self, line: Line) -> tuple[Usage | Signal, ...]:
         """What one line of a transcript tells; an unreadable line tells nothing and never raises."""
         ...
@@ -98,5 +159,5 @@ class Hooks(Protocol):
         ...
 
     def entry(self, hook: Hook, command: str) -> dict[str, Any]:
-        """What stands in the settings, in the list of `hook.event`, to have `command` called."""
+        """What stands in the settings, under "hooks" in the list of `hook.event`, to have `command` called."""
         ...

@@ -1,4 +1,4 @@
-"""The agents locum knows, by name."""
+"""The agents locum knows, and those whose hooks it knows, by name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from locum.agents.base import Agent
 from locum.agents.claude_code import ClaudeCode
+from locum.agents.claude_hooks import ClaudeHooks
 from locum.agents.codex import Codex
+from locum.agents.codex_hooks import CodexHooks
 from locum.agents.command import ProgramAgent
+from locum.agents.gemini_hooks import GeminiHooks
+from locum.agents.hooks import Hooks
 from locum.agents.rules import Rule
 from locum.errors import NotFoundError
 
@@ -16,6 +20,12 @@ def agents(own_rules: Sequence[Rule] = ()) -> Mapping[str, Agent]:
     """Every agent by its name, judging by the user's `own_rules` ahead of the shipped ones."""
     known: tuple[Agent, ...] = (ClaudeCode(own_rules), Codex(own_rules), ProgramAgent(own_rules))
     return {agent.name: agent for agent in known}
+
+
+def hooks(agents: Mapping[str, Agent]) -> Mapping[str, Hooks]:
+    """The hooks of every agent program that has some, by its name, read and judged as `agents` do."""
+    known: tuple[Hooks, ...] = (ClaudeHooks(agents[ClaudeCode.name]), CodexHooks(agents[Codex.name]), GeminiHooks())
+    return {each.agent: each for each in known}
 
 
 AGENTS: Mapping[str, Agent] = agents()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from locum.agents.base import Agent, Seat
+from locum.agents.base import Agent, Seat, home_of
 from locum.config.load import Loaded
 from locum.config.model import TierEntry
 from locum.config.secrets import resolve
@@ -63,6 +63,12 @@ class Seats:
         """The environment a tier's processes start from: the daemon's, cleaned, under the tier's own."""
         return {**clean_environment(self.environ), **seat.env}
 
+    def homes(self, agent: str, variable: str, folder: str) -> dict[str, Path]:
+        """Where each tier of an agent keeps its login and its sessions, by tier; see `home_of`."""
+        entries = self.loaded.service.tier_entries.items()
+        seats = {name: self._plain_seat(name, entry) for name, entry in entries if entry.agent == agent}
+        return {name: home_of(seat, self.environment(seat), variable, folder) for name, seat in seats.items()}
+
     def guarded(self, plan: Plan) -> Plan:
         """`plan` with each tier's guard covering the content of its login files as they are now."""
         guards = {name: self._guard(name, tier.guard) for name, tier in plan.tiers.items()}
@@ -74,13 +80,16 @@ class Seats:
 
     def _guard(self, tier: str, config: str) -> str:
         entry = self.entry(tier)
-        # Secrets are not needed to know where a login lies, and may be missing: that is no reason to fail here.
-        plain = {name: value for name, value in entry.env.items() if isinstance(value, str)}
-        seat = Seat(tier, env=plain, home=self._home(entry))
+        seat = self._plain_seat(tier, entry)
         digest = hashlib.sha256(config.encode())
         for path in self.agents[entry.agent].credentials(seat, self.environment(seat)):
             digest.update(str(path).encode() + _content(path))
         return digest.hexdigest()[:16]
+
+    def _plain_seat(self, tier: str, entry: TierEntry) -> Seat:
+        """Secrets are not needed to know where a login lies, and may be missing: that is no reason to fail here."""
+        plain = {name: value for name, value in entry.env.items() if isinstance(value, str)}
+        return Seat(tier, env=plain, home=self._home(entry))
 
     def _home(self, entry: TierEntry) -> Path | None:
         return self._path(entry.home) if entry.home else None

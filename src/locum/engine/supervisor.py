@@ -24,6 +24,7 @@ from locum.config.watch import Changes, watch
 from locum.engine.attempts import STATE_PAUSE, Attempts
 from locum.engine.bell import Bell
 from locum.engine.follow import follow
+from locum.engine.intake import Intake
 from locum.engine.launch import free_bytes, resumed
 from locum.engine.process import Processes
 from locum.engine.redact import Redactor
@@ -34,8 +35,10 @@ from locum.policy.board import Event
 from locum.policy.chain import Step, free_at_ms, pick
 from locum.policy.failure import ANSWERS, FailureKind
 from locum.policy.plan import Chain, Target
+from locum.policy.report import Report
 from locum.policy.task import Run, RunState, Task, TaskState, avoided
 from locum.store.ledger import Ledger
+from locum.store.views import Reported
 from locum.store.worker import ThreadWorker, Worker
 
 log = structlog.get_logger(__name__)
@@ -75,6 +78,9 @@ class Supervisor:
         self.started_ms = self.clock.now_ms()
         self.attempts = Attempts(
             self.ledger, self._seats(), self.clock, self.processes, self.worker, self.state, self.bell, self.stopping
+        )
+        self.intake = Intake(
+            self.ledger, self.clock, lambda: self.attempts.seats, self.redactor, self.bell, self.stopping
         )
 
     @property
@@ -149,6 +155,12 @@ class Supervisor:
         events = await self.ledger.release(chain, tier, kind, self.clock.now_ms())
         self.bell.ring()
         return events
+
+    async def report(self, report: Report) -> Reported:
+        """Take in what a runner that is not ours tells of a piece of work."""
+        found = await self.ledger.report(report, self.clock.now_ms(), self.clock.fraction())
+        self.bell.ring()
+        return found
 
     async def pause(self, chain: str) -> None:
         """Start no more runs in `chain`; those in progress finish."""
@@ -243,6 +255,7 @@ class Supervisor:
         async with anyio.create_task_group() as group:
             await self.attempts.look_at_logins()
             await self.attempts.adopt(group)
+            self.intake.begin(group)
             group.start_soon(self._watch_config)
             group.start_soon(self._retire)
             while not self.stopping.is_set():
@@ -257,6 +270,7 @@ class Supervisor:
                     continue
                 await self.bell.wait(heard, self._sleep())
             self.attempts.stop_all()
+            self.intake.end()
 
     def stop(self) -> None:
         """Ask `run` to end."""

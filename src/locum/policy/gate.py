@@ -22,12 +22,11 @@ class Place:
 class Gate:
     """The answer to a session that asks. `go_on` False: no further prompt; `halted`: not even a further tool.
 
-    `hold` is the last of those that keep the tier from being used to end; `active` the tier that is picked instead.
+    `hold` is the last to end of those that halt the chain, else of those on the tier; `active` the tier that is picked.
     """
 
     go_on: bool
     halted: bool
-    paused: bool
     hold: Hold | None
     active: str | None
 
@@ -36,13 +35,12 @@ def gate(board: Board, place: Place, now_ms: int) -> Gate:
     """How the tier of a session stands. Work in progress is cut short only where the whole chain is held."""
     chain = place.chain
     holds = holds_on(board, chain, place.tier, now_ms)
-    paused = board.chain(chain.name).paused
+    halts = tuple(hold for hold in holds if hold.target == chain_target(chain.name))
     active = pick(board, chain, now_ms)
     return Gate(
-        go_on=not holds and not paused,
-        halted=any(hold.target == chain_target(chain.name) for hold in holds),
-        paused=paused,
-        hold=holds[-1] if holds else None,
+        go_on=not holds and not board.chain(chain.name).paused,
+        halted=bool(halts),
+        hold=(halts or holds)[-1] if holds else None,
         active=active.name if active else None,
     )
 

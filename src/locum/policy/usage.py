@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 TOKEN_TYPES = ("input", "output", "cache_read", "cache_write")
 
+LARGEST = 10**12
+"""A count above this (or below zero) is no agent's usage: it is not counted, and the run's usage is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:

@@ -171,6 +171,10 @@ class Ledger:
 
         return await self._write(script)
 
+    async def session_owner(self, session: str) -> str | None:
+        """The run in progress that a session belongs to, None when it is not ours (now)."""
+        return await self._read(lambda sql: (sql.one("session_owner", session=session) or (None,))[0])
+
     async def report(self, report: Report, now_ms: int, jitter: float = 0.0) -> Reported:
         """Take in what an outside runner tells of a piece of work: its usage, and what its end means for its chain."""
         return await self._write(lambda tx: reports.tell(tx, report, now_ms, jitter))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from locum.policy.plan import Plan
-from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage
+from locum.policy.usage import LARGEST, NO_TOKENS, Payer, Tokens, Usage
 from locum.policy.window import Block, Window, WindowRule, block_start_for, window_at
 from locum.store.codec import Write, token_values
 from locum.store.sqlite import Sql
@@ -15,9 +15,6 @@ TOTAL = "total"
 """The scope of everything."""
 UNATTRIBUTED = "unattributed"
 """The scope of what nobody's tier has spent."""
-
-LARGEST = 10**12
-"""A count above this (or below zero) is no agent's usage: it is not counted, and the run's usage is not known."""
 
 _FOREVER_MS = 1 << 62
 _OWN_AGENT = "locum"  # keys of the ledger's own reconciling entries live apart from every agent's

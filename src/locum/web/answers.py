@@ -59,7 +59,7 @@ class Answers:
         """Tokens used in the current window, by chain and by tier."""
         boss, now_ms = self.supervisor, self.supervisor.clock.now_ms()
         plan = boss.ledger.plan
-        scopes = [*(f"chain:{name}" for name in plan.chains), *(f"tier:{name}" for name in plan.tiers)]
+        scopes = [*(f"chain:{name}" for name in plan.chains), *(f"tier:{name}" for name in plan.tiers), "unattributed"]
         return JSONResponse(views.usage(plan, {scope: await boss.ledger.usage(scope, now_ms) for scope in scopes}))
 
     async def explain(self, request: Request) -> Response:
@@ -88,6 +88,15 @@ class Answers:
         )
         return JSONResponse(
             {"schema": views.SCHEMA, "notices": [{"seq": seq, **views.notice(each)} for seq, each in found]}
+        )
+
+    async def reports(self, request: Request) -> Response:
+        """What runners and sessions that are not ours have told, oldest first, after a sequence number."""
+        found = await self.supervisor.ledger.reports(
+            after=_number(request, "after", 0), limit=_number(request, "limit", _LIMIT, _MOST)
+        )
+        return JSONResponse(
+            {"schema": views.SCHEMA, "reports": [{"seq": seq, **views.report(each)} for seq, each in found]}
         )
 
     async def audit(self, _: Request) -> Response:

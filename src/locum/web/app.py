@@ -11,6 +11,7 @@ from starlette.routing import Route
 from locum.engine.supervisor import Supervisor
 from locum.errors import LocumError
 from locum.web.answers import Answers
+from locum.web.hooks import HookCalls
 from locum.web.orders import Orders
 from locum.web.peer import Door
 from locum.web.problem import on_http_error, on_locum_error, on_surprise
@@ -18,7 +19,7 @@ from locum.web.problem import on_http_error, on_locum_error, on_surprise
 
 def build(supervisor: Supervisor) -> Starlette:
     """The whole HTTP face of one supervisor; requests need a peer in the scope's state (see `Door`)."""
-    answers, orders = Answers(supervisor), Orders(supervisor)
+    answers, orders, hooks = Answers(supervisor), Orders(supervisor), HookCalls(supervisor)
     app = Starlette(
         routes=[
             Route("/healthz", answers.health),
@@ -38,6 +39,9 @@ def build(supervisor: Supervisor) -> Starlette:
             Route("/chains/{chain}/release", orders.release, methods=["POST"]),
             Route("/chains/{chain}/pause", orders.pause, methods=["POST"]),
             Route("/chains/{chain}/resume", orders.resume, methods=["POST"]),
+            Route("/reports", answers.reports),
+            Route("/hooks/post-task", hooks.post_task, methods=["POST"]),
+            Route("/hooks/{agent}", hooks.agent, methods=["POST"]),
             Route("/reload", orders.reload, methods=["POST"]),
         ],
         middleware=[Middleware(Door, running=lambda: supervisor.running().values())],

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+)
+from pydantic_core import from_json
 from starlette.requests import Request
 
 from locum.config.expect import expect
 from locum.config.values import duration_ms
+from locum.errors import UsageError
 from locum.policy.failure import FailureKind
+from locum.policy.usage import LARGEST, Tokens
 from locum.web.problem import TooLargeError, misread
 from locum.words import size
 
 LARGEST_TASK = 64 << 20
 """Bytes of a task with its prompt."""
+
+LARGEST_HOOK = 32 << 20
+"""Bytes of what an agent gives its hooks: the text of a file it writes may be among them."""
 
 LARGEST_ORDER = 64 << 10
 """Bytes of every other body."""
@@ -27,6 +43,16 @@ _Bool = Annotated[bool, expect("true or false", "write it without quotes")]
 
 def _text(longest: int) -> WrapValidator:
     return expect(f"text of at most {longest} characters", "say it shorter")
+
+
+_HAPPENING = [kind for kind in FailureKind if kind not in (FailureKind.TOKEN_BUDGET, FailureKind.OPERATOR)]
+"""The kinds that can happen to an agent; the others are decided."""
+_Label = Annotated[str, Field(min_length=1, max_length=200), expect("text of 1 to 200 characters", "say it shorter")]
+_Count = Annotated[
+    int,
+    Field(strict=True, ge=0, le=LARGEST),
+    expect(f"a whole number from 0 to {LARGEST:,}", "write it in plain digits"),
+]
 
 
 class Body(BaseModel):
@@ -70,17 +96,88 @@ class ReleaseOrder(Body):
     kind: Annotated[FailureKind, expect("a failure kind", choices=list(FailureKind))] | None = None
 
 
+class TokenCounts(Body):
+    """Tokens by type; the types are disjoint (what was read from a cache is no input, reasoning is output)."""
+
+    input: _Count = 0
+    output: _Count = 0
+    cache_read: _Count = 0
+    cache_write: _Count = 0
+
+    @property
+    def tokens(self) -> Tokens:
+        """The same as policy counts them."""
+        return Tokens(self.input, self.output, self.cache_read, self.cache_write)
+
+
+def _happens(kind: FailureKind) -> FailureKind:
+    if kind not in _HAPPENING:
+        raise ValueError("nobody but locum decides that")
+    return kind
+
+
+class FailureTold(Body):
+    """Why a piece of work has failed, in locum's own kinds, and when the vendor says that it is over."""
+
+    kind: Annotated[FailureKind, AfterValidator(_happens), expect("a failure kind", choices=_HAPPENING)]
+    message: Annotated[str, Field(max_length=2000), _text(2000)] = ""
+    reset_at: (
+        Annotated[AwareDatetime, expect("a moment with its time zone", "write it as 2026-01-31T05:00:00Z")] | None
+    ) = None
+
+
+class WorkDone(Body):
+    """A piece of work that somebody else's runner has ended. Tokens left out are not known: they are not zero."""
+
+    id: Annotated[
+        str,
+        Field(min_length=1, max_length=200),
+        expect("text of 1 to 200 characters", "give the work an id of its own"),
+    ]
+    chain: _Name | None = None
+    tier: _Name | None = None
+    tokens: TokenCounts | None = None
+    model: _Label | None = None
+    provider: _Label | None = None
+    session: _Label | None = None
+    cost_usd: (
+        Annotated[
+            Decimal,
+            Field(ge=0, le=1_000_000, allow_inf_nan=False),
+            expect("an amount of US dollars from 0 to 1,000,000", "write it as a number such as 0.42"),
+        ]
+        | None
+    ) = None
+    failure: FailureTold | None = None
+
+
 B = TypeVar("B", bound=Body)
 
 
 async def read(request: Request, shape: type[B], largest: int = LARGEST_ORDER) -> B:
     """The body as `shape`; no body is an empty object. Raises TooLargeError or UsageError."""
+    data = await _bytes(request, largest)
+    try:
+        return shape.model_validate_json(data or b"{}")
+    except ValidationError as error:
+        raise misread(error, tuple(field.alias or name for name, field in shape.model_fields.items())) from None
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object, whatever its keys. Raises TooLargeError or UsageError."""
+    try:
+        found = from_json(await _bytes(request, LARGEST_HOOK))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError("the body is not a JSON object", remedy="Send what the agent gave the hook, as it is.")
+    return found
+
+
+async def _bytes(request: Request, largest: int) -> bytes:
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > largest:
             raise TooLargeError(f"more than {size(largest)} were sent", remedy=f"Send {size(largest)} at most.")
-    try:
-        return shape.model_validate_json(bytes(data) or b"{}")
-    except ValidationError as error:
-        raise misread(error, tuple(field.alias or name for name, field in shape.model_fields.items())) from None
+    return bytes(data)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from locum.engine.process import RUN_VARIABLE
+from locum.engine.transcript import Caller
 from locum.errors import ForbiddenError
 from locum.web.problem import problem
 
 _ROOT = 0
 _DEEPEST = 512
-_OPEN_TO_RUNS = frozenset({"/tasks"})
+_OPEN_TO_RUNS = re.compile(r"/tasks|/hooks/[^/]+")
+"""What an agent may post: work for others, and what it has spent itself."""
 _PEERCRED = struct.Struct("3i")
 
 
@@ -64,7 +67,7 @@ class Door:
         if peer.uid not in (_ROOT, os.geteuid()):
             remedy = f"Ask as the user the daemon runs as (uid {os.geteuid()}), or as root."
             raise ForbiddenError(f"this daemon belongs to another user (you are uid {peer.uid})", remedy=remedy)
-        changing = method not in {"GET", "HEAD"} and path not in _OPEN_TO_RUNS
+        changing = method not in {"GET", "HEAD"} and not _OPEN_TO_RUNS.fullmatch(path)
         if changing and descends_from(peer.pid, frozenset(self.running()), self.inherited):
             raise ForbiddenError(
                 "an agent may read and submit, but not change what it runs under",
@@ -72,21 +75,39 @@ class Door:
             )
 
 
+def caller_of(peer: Peer, running: Mapping[str, int]) -> Caller:
+    """What is to be known of who calls a hook. `running` are the process groups of the runs in progress."""
+    pids = {pid: run for run, pid in running.items()}
+    run = next((pids[each] for each in _above(peer.pid) if each in pids), None)
+    return Caller(peer.uid, environ_of(peer.pid), run)
+
+
 def descends_from(pid: int, running: Collection[int], inherited: str | None = None) -> bool:
     """Whether `pid` is, or comes from, one of the processes `running`, or carries the mark of a run.
 
     `inherited` is the mark that the daemon itself carries, when it was started inside another daemon's run.
     """
-    above: int | None = pid or None
-    for _ in range(_DEEPEST):
+    if pid <= 0:
+        return True  # from elsewhere: what cannot be looked at is not trusted
+    for above in _above(pid):
         if above is None:
-            return True  # gone already, or from elsewhere: what cannot be looked at is not trusted
-        if above <= 1 or above == os.getpid():
-            return False
-        if above in running or _mark(above) not in (None, "", inherited):
+            return True  # gone already
+        if above in running or environ_of(above).get(RUN_VARIABLE) not in (None, "", inherited):
             return True
+    return False
+
+
+def _above(pid: int) -> Iterator[int | None]:
+    """A process and those it comes from, up to this daemon or the first; None where the line breaks off."""
+    above: int | None = pid
+    for _ in range(_DEEPEST):
+        if above is not None and (above <= 1 or above == os.getpid()):
+            return
+        yield above
+        if above is None:
+            return
         above = _parent(above)
-    return True
+    yield None
 
 
 def _parent(pid: int) -> int | None:
@@ -99,11 +120,11 @@ def _parent(pid: int) -> int | None:
     return int(stat.rpartition(b")")[2].split()[1])
 
 
-def _mark(pid: int) -> str | None:
-    """The run that the process says it belongs to."""
+def environ_of(pid: int) -> dict[str, str]:
+    """The environment a process was started with; empty when it cannot be read."""
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
-        return None
-    prefix = f"{RUN_VARIABLE}=".encode()
-    return next((os.fsdecode(each[len(prefix) :]) for each in environ.split(b"\0") if each.startswith(prefix)), None)
+        return {}
+    pairs = (os.fsdecode(each).partition("=") for each in environ.split(b"\0"))
+    return {name: value for name, sign, value in pairs if sign}

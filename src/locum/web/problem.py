@@ -41,12 +41,12 @@ def misread(error: ValidationError, keys: Sequence[str]) -> UsageError:
 def _told(detail: ErrorDetails, keys: Sequence[str]) -> tuple[str, str]:
     """What is wrong, and what to do."""
     context = detail.get("ctx", {})
-    name = f"`{plain(str(detail['loc'][0]))}`" if detail["loc"] else "the body"
+    name = f"`{plain('.'.join(map(str, detail['loc'])))}`" if detail["loc"] else "the body"
     match detail["type"]:
         case "missing":
             return f"{name} is missing", f"add {name}"
         case "extra_forbidden":
-            return f"unknown key {name}", suggest(detail["loc"][0], keys)
+            return f"unknown key {name}", suggest(detail["loc"][-1], keys)
         case "expected":
             return f"{name} must be {context['expected']}", context["remedy"] or suggest("", context["choices"])
         case "json_invalid":

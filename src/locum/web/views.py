@@ -13,7 +13,7 @@ from locum.policy.plan import Brake, Chain, Plan, Target
 from locum.policy.task import Run, Task, TaskState
 from locum.policy.usage import TOKEN_TYPES, Tokens
 from locum.policy.window import Window, WindowRule, kind, timezone_of
-from locum.store.views import AuditReport, UsageView
+from locum.store.views import AuditReport, ReportView, UsageView
 from locum.words import iso
 
 SCHEMA = 1
@@ -93,11 +93,15 @@ def hold(held: Hold) -> dict[str, Any]:
 
 
 def usage(plan: Plan, views: Mapping[str, UsageView]) -> dict[str, Any]:
-    """Tokens used by every chain and tier; `views` by scope (`chain:NAME`, `tier:NAME`). The top is the main chain."""
+    """Tokens used by every chain and tier; `views` by scope (`chain:NAME`, `tier:NAME`). The top is the main chain.
+
+    `unattributed` is what sessions have used of which it is not known whose tier they use, ever.
+    """
     halts = {each.owner: each.limit for each in plan.budgets if each.brake is Brake.HALT}
     chains = {name: measured(views[f"chain:{name}"], halts.get(name)) for name in plan.chains}
     tiers = {name: measured(views[f"tier:{name}"]) for name in plan.tiers}
-    return {"schema": SCHEMA, **chains[main_chain(plan)], "chains": chains, "tiers": tiers}
+    nobody = {"totals": totals(views["unattributed"].totals)}
+    return {"schema": SCHEMA, **chains[main_chain(plan)], "chains": chains, "tiers": tiers, "unattributed": nobody}
 
 
 def measured(view: UsageView, halt: int | None = None) -> dict[str, Any]:
@@ -191,6 +195,24 @@ def notice(each: Notice) -> dict[str, Any]:
         "title": each.title,
         "message": each.message,
         "data": dict(each.data),
+    }
+
+
+def report(each: ReportView) -> dict[str, Any]:
+    """What a runner or session that is not ours has told of one piece of work; tokens are null where unknown."""
+    return {
+        "agent": each.agent,
+        "id": each.id,
+        "at": iso(each.at_ms),
+        "chain": each.chain,
+        "tier": each.tier,
+        "session": each.session,
+        "model": each.model,
+        "provider": each.provider,
+        "failure": each.failure,
+        "reason": each.reason or None,
+        "cost_usd": None if each.cost_micros is None else each.cost_micros / 1_000_000,
+        "tokens": totals(each.tokens) if each.tokens else None,
     }
 
 

@@ -22,6 +22,7 @@ from tests.unit.web.asgi import Caller, supervised
 pytestmark = pytest.mark.anyio
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "specs" / "json.md"
+PIECE = {"tier": "one", "tokens": {"input": 3}, "model": "m", "provider": "p", "session": "s", "cost_usd": 0.01}
 SHAPES = {"hold", "measure", "tokens", "task fields"}
 """Sections that are parts of others."""
 
@@ -140,7 +141,15 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
             (await call.post(f"/chains/default/{verb}"))[1] for verb in ("pause", "resume", "bump", "release", "bump")
         ]
         answers["reload"] = [(await call.post("/reload"))[1]]
-        for name in ("status", "usage", "tasks", "explain", "events", "notices", "audit"):
+        answers["report"] = [
+            (await call.post("/hooks/post-task", {"id": "w-1", **told}))[1]
+            for told in (PIECE, PIECE | {"id": "w-2", "failure": {"kind": "usage_limit"}})
+        ]
+        tried = {"hook_event_name": "LocumTest", "session_id": "any"}
+        answers["hook test"] = [
+            (await call.ask("POST", "/hooks/claude-code", json.dumps(tried).encode(), "chain=default&tier=one"))[1]
+        ]
+        for name in ("status", "usage", "tasks", "explain", "events", "notices", "reports", "audit"):
             answers[name] = [(await call.get(f"/{name}"))[1]]
         answers["task"] = [(await call.get(f"/tasks/{task}"))[1]]
         answers["refusals"] = [(await call.get("/tasks/none"))[1]]

@@ -115,6 +115,7 @@ def test_usage_has_the_agreed_shape():
             "chain:default": view("chain:default", limit=5000),
             "tier:claude-max": view("tier:claude-max", totals=Tokens(1)),
             "tier:codex": view("tier:codex"),
+            "unattributed": view("unattributed", totals=Tokens(3)),
         },
     )
     top = {
@@ -134,13 +135,14 @@ def test_usage_has_the_agreed_shape():
     assert found["tiers"]["claude-max"]["threshold_tokens"] is None
     assert found["tiers"]["claude-max"]["percent"] is None
     assert found["tiers"]["claude-max"]["halt_tokens"] is None
+    assert found["unattributed"]["totals"]["total"] == 3
     assert "; every tier is held at 9,000" in plain.spent(found)
 
 
 def test_without_a_default_chain_the_top_mirrors_the_first():
     """There is always something at the top."""
     plan = Plan({"b": Chain("b", (MAX,)), "a": Chain("a", (MAX,))})
-    shown = {"chain:b": view("b", totals=Tokens(7)), "chain:a": view("a"), "tier:claude-max": view("t")}
+    shown = {"chain:b": view("b", totals=Tokens(7)), "chain:a": view("a"), "tier:claude-max": view("t"), "unattributed": view("u")}
     assert views.usage(plan, shown)["totals"]["total"] == 7
 
 

@@ -1,0 +1,102 @@
+"""The hooks of Gemini CLI, and its chat log: they can stop everything, but are not called once a turn has failed."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from locum.agents import hooks, lines
+from locum.agents.base import Line, Signal, Source
+from locum.agents.hooks import Hook, Moment, Stop, Told
+from locum.policy.failure import Failure
+from locum.policy.usage import Tokens, Usage
+
+_MOMENTS = {
+    "BeforeAgent": Moment.PROMPT,
+    "BeforeModel": Moment.TOOL,
+    "BeforeTool": Moment.TOOL,
+    "AfterModel": Moment.SPENT,
+    "AfterTool": Moment.SPENT,
+    "AfterAgent": Moment.DONE,
+    "SessionEnd": Moment.OVER,
+}
+_SHOWN = frozenset({"SessionStart", "AfterTool", *(event for event in _MOMENTS if event != "SessionEnd")})
+
+
+class GeminiHooks:
+    """What Gemini CLI tells its hooks. locum does not run this agent itself, so its chat log is read here."""
+
+    agent = "gemini"
+    folder = ".gemini"
+    variable = ""
+    home_variable = "GEMINI_CLI_HOME"
+    below = "tmp"
+    settings = "settings.json"
+    # Not AfterModel: it is called for every piece of a stream, and before the chat log tells what was spent.
+    installed: tuple[Hook, ...] = (
+        Hook("BeforeAgent", 5),
+        Hook("BeforeModel", 5),
+        Hook("BeforeTool", 5, "*"),
+        Hook("AfterAgent", 10),
+        Hook("SessionEnd", 3),
+    )
+    cannot = (
+        "Gemini CLI calls no hook once a turn has failed, and its chat log does not tell why: its limits and failures "
+        "are not known here. A turn that was stopped ends as if it had gone well, with exit code 0."
+    )
+
+    def told(self, body: Mapping[str, Any]) -> Told:
+        """What a hook's JSON tells. It has no id for a turn."""
+        told = hooks.heard(body, _MOMENTS)
+        return replace(told, model=lines.key(lines.table(body.get("llm_request")).get("model")) or told.model)
+
+    def subagents(self, told: Told) -> str:
+        """They lie in a folder beside the session's own chat log, named by the session."""
+        if not told.transcript:
+            return ""
+        folder = PurePosixPath(told.transcript).parent / told.session
+        return f"{glob.escape(str(folder))}/*.jsonl"
+
+    def read(self, line: Line) -> tuple[Usage | Signal, ...]:
+        """What one line of a chat log tells: a message, or several that are set anew."""
+        if line.source is not Source.TRANSCRIPT or b'"tokens"' not in line.data:
+            return ()
+        row = lines.parse(line.data) or {}
+        messages = lines.items(lines.table(row.get("$set")).get("messages"))
+        return tuple(used for message in (row, *messages) for used in _usage(message, line.session))
+
+    def verdict(self, signals: Sequence[Signal], now_ms: int, timezone: str) -> Failure | None:  # noqa: ARG002
+        """None: nothing tells of a failure."""
+        return None
+
+    def answer(self, told: Told, stop: Stop | None, note: str = "") -> dict[str, Any]:
+        """A prompt that is denied is forgotten. A tool is denied and the turn ended; so is a request to the model."""
+        shown = {"systemMessage": note} if note and told.event in _SHOWN else {}
+        if stop is not None and told.moment is Moment.PROMPT:
+            return {"decision": "deny", "reason": stop.reason, **shown}
+        if stop is not None and stop.now and told.moment is Moment.TOOL:
+            denied = {"decision": "deny", "reason": stop.reason}
+            return {"continue": False, "stopReason": stop.reason, **denied, **shown}
+        return shown
+
+    def entry(self, hook: Hook, command: str) -> dict[str, Any]:
+        """What stands in settings.json. Times are milliseconds there."""
+        called = {"name": "locum", "type": "command", "command": command, "timeout": hook.seconds * 1_000}
+        return hooks.entry(hook, called)
+
+
+def _usage(message: Mapping[str, Any], session: str) -> Iterator[Usage]:
+    """What one message cost. The same message is written again with each of its tool calls."""
+    used, key = lines.table(message.get("tokens")), lines.key(message.get("id"))
+    cached = lines.count(used.get("cached"))
+    tokens = Tokens(
+        input=max(0, lines.count(used.get("input")) - cached) + lines.count(used.get("tool")),
+        output=lines.count(used.get("output")) + lines.count(used.get("thoughts")),
+        cache_read=cached,
+    )
+    if message.get("type") == "gemini" and key and tokens:
+        model, at_ms = lines.text(message.get("model")) or None, lines.moment_ms(message.get("timestamp"))
+        yield Usage(key, tokens, model, lines.session(session) or None, at_ms)

@@ -1,0 +1,250 @@
+"""Counts what agents spend that people run themselves, and tells them whether to go on."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from locum.agents.hooks import Hooks, Moment, Stop, Told
+from locum.clock import Clock
+from locum.config.zone import host_timezone
+from locum.engine.bell import Bell
+from locum.engine.redact import Redactor
+from locum.engine.seats import Seats
+from locum.engine.spool import Tail
+from locum.engine.transcript import Caller, Reading, find
+from locum.errors import StateError
+from locum.policy.explain import stopped
+from locum.policy.failure import Failure
+from locum.policy.gate import Place, gate, placed
+from locum.policy.report import Report, payer_of
+from locum.policy.usage import NO_TOKENS, Usage
+from locum.store.ledger import Ledger
+
+log = structlog.get_logger(__name__)
+
+LOOK_AGAIN = (0.25, 1.0, 5.0)
+"""Seconds between the looks at a transcript after a hook: its agent writes the last rows after it has called."""
+PATIENCE = 2.0
+"""Seconds an agent is kept waiting while its transcript is read; a long one is read on without it."""
+READINGS_KEPT = 1_000
+"""Sessions whose place in their transcript is remembered; that of others is found by reading them again."""
+HEARD_BEFORE_MS = 60_000
+"""How long ahead of the first hook a failure may stand in a transcript and still be news."""
+_ENDS = frozenset({Moment.DONE, Moment.FAILED, Moment.OVER})
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The chain and tier that were named when the hooks were installed."""
+
+    chain: str | None = None
+    tier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an agent is told: to stop or to go on, and what its user should know."""
+
+    place: Place | None
+    stop: Stop | None = None
+    note: str = ""
+
+
+@dataclass
+class Intake:
+    """All sessions that are not ours. `seats` and `redactor` give what the configuration in use says."""
+
+    ledger: Ledger
+    clock: Clock
+    seats: Callable[[], Seats]
+    redactor: Callable[[], Redactor]
+    bell: Bell
+    stopping: anyio.Event
+    _group: TaskGroup | None = None
+    _readings: OrderedDict[Path, Reading] = field(default_factory=OrderedDict)
+
+    def begin(self, group: TaskGroup) -> None:
+        """Read transcripts in this group from now on."""
+        self._group = group
+
+    def end(self) -> None:
+        """Let every reading come to its end; `stopping` is set."""
+        self._group = None
+        for reading in self._readings.values():
+            reading.called.ring()
+
+    async def heed(self, hooks: Hooks, told: Told, caller: Caller, named: Named) -> Answer:
+        """Count what a hook tells of, move the chain if the work has failed, and answer from memory.
+
+        Raises:
+            UsageError: it names a transcript that is none of the caller's.
+            StateError: the ledger cannot take it now.
+
+        """
+        if caller.run is not None:
+            return Answer(None)  # a run of ours: it is counted, judged and stopped where it is watched
+        homes = self.seats().homes(hooks.agent, hooks.variable, hooks.folder)
+        found = find(told.transcript, hooks, caller, homes.values()) if told.transcript else None
+        fitting = [tier for tier, home in homes.items() if found and home.resolve() == found.home]
+        place = placed(self.ledger.plan, named.chain, named.tier, fitting)
+        note = "" if place or named == Named() else self._unknown(named)
+        reading = None
+        if found and told.moment is not Moment.TEST:
+            reading = self._reading(hooks, told, found.path, place)
+        if told.moment in _ENDS:
+            if reading:
+                await _caught_up(reading)
+            await self._ended(hooks, told, place, reading)
+        return Answer(place, self._stop(told.moment, place), (reading.trouble if reading else "") or note)
+
+    def _unknown(self, named: Named) -> str:
+        tier = f"tier {named.tier}" if named.tier else "any one tier for it"
+        where = f"chain {named.chain}" if named.chain else "service.json"
+        told = f"locum: {where} has no {tier}" if named.tier else f"locum: {where} does not have {tier}"
+        return f"{told}: what this session uses counts for no tier, and nothing stops it. Install the hooks anew."
+
+    def _stop(self, moment: Moment, place: Place | None) -> Stop | None:
+        if place is None or moment not in (Moment.PROMPT, Moment.TOOL, Moment.TEST):
+            return None
+        now_ms = self.clock.now_ms()
+        answer = gate(self.ledger.board, place, now_ms)
+        if answer.go_on or (moment is Moment.TOOL and not answer.halted):
+            return None
+        return Stop(stopped(self.ledger.plan, place, answer, now_ms), now=answer.halted)
+
+    # ── how a turn ended ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _ended(self, hooks: Hooks, told: Told, place: Place | None, reading: Reading | None) -> None:
+        """Report the end of a turn, once: by its own id, else by how far its transcript went."""
+        failure = None
+        if told.signal is not None:
+            limits = reading.limits.values() if reading else ()
+            failure = hooks.verdict((*limits, told.signal), self.clock.now_ms(), self._timezone())
+        if failure is None and told.moment is not Moment.DONE:
+            return  # a failure that no hook tells of stands in the transcript, and is reported where it is read
+        if await self.ledger.session_owner(told.session):
+            return
+        turn = told.turn or (str(reading.tails[reading.path].position) if reading else told.event)
+        await self._report(hooks, told.session, f"{turn}:{told.moment}", place, failure, reading, told.model)
+
+    async def _report(
+        self,
+        hooks: Hooks,
+        session: str,
+        turn: str,
+        place: Place | None,
+        failure: Failure | None,
+        reading: Reading | None,
+        model: str | None = None,
+    ) -> None:
+        tokens = reading.counted if reading and reading.counted else None
+        report = Report(hooks.agent, f"{session}:{turn}", place, tokens, failure=failure, session=session, model=model)
+        found = await self.ledger.report(report, self.clock.now_ms(), self.clock.fraction())
+        if reading:
+            reading.counted = NO_TOKENS
+            reading.failures.clear()
+        if failure and not found.duplicate:
+            tier = place.tier.name if place else None
+            log.warning("session_failed", agent=hooks.agent, session=session, tier=tier, kind=failure.kind)
+        self.bell.ring()
+
+    # ── transcripts ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _reading(self, hooks: Hooks, told: Told, path: Path, place: Place | None) -> Reading:
+        """The reading of this transcript, called to look again."""
+        reading = self._readings.pop(path, None)
+        if reading is None:
+            reading = Reading(hooks, replace(told, transcript=str(path)), self.clock.now_ms() - HEARD_BEFORE_MS)
+        self._readings[path] = reading  # the last called are the last to be forgotten
+        for old in [each for each in self._readings.values() if not each.followed][:-READINGS_KEPT]:
+            del self._readings[old.path]
+        reading.place = place
+        reading.called.ring()
+        if not reading.followed and self._group:
+            reading.followed = True
+            self._group.start_soon(self._follow, reading)
+        return reading
+
+    async def _follow(self, reading: Reading) -> None:
+        """Read what is new at each call, and a few times after it."""
+        pauses = list(LOOK_AGAIN)
+        try:
+            while not self.stopping.is_set():
+                heard = reading.called.heard()
+                await self._catch_up(reading)
+                reading.read_up_to = heard
+                reading.read.ring()
+                if reading.called.heard() == heard and not pauses:
+                    return
+                await reading.called.wait(heard, pauses.pop(0) if pauses else 0)
+                if reading.called.heard() != heard:
+                    pauses = list(LOOK_AGAIN)
+        except Exception:
+            # A bug of ours costs this session its count: not the daemon, and not the agent its next prompt.
+            log.exception("session_not_understood", transcript=str(reading.path))
+            reading.trouble = "locum itself failed to count this session: its log says how; please report that"
+        finally:
+            reading.followed = False
+            reading.read.ring()
+
+    async def _catch_up(self, reading: Reading) -> None:
+        """Read to the end of what is there. What the ledger cannot take now is read again at the next call."""
+        redact = self.redactor()
+        reading.trouble = ""
+        try:
+            for tail in reading.look():
+                while await self._read(reading, tail, redact) and not self.stopping.is_set():
+                    pass
+            await self._judge(reading)
+        except StateError as error:
+            log.error("usage_not_recorded", transcript=str(reading.path), error=str(error))  # noqa: TRY400 - a sentence
+            reading.trouble = f"locum could not count this session just now: {error}"
+            reading.rewind()
+
+    async def _read(self, reading: Reading, tail: Tail, redact: Redactor) -> bool:
+        """Read and count one chunk; whether there is more."""
+        usages: list[Usage] = []
+        for line in tail.read():
+            if line is None:
+                continue
+            for told in reading.hooks.read(redact.line(line)):
+                if isinstance(told, Usage):
+                    usages.append(redact.told(told))
+                else:
+                    reading.heed(tail, redact.told(told), line.offset)
+        if usages:
+            payer = payer_of(reading.hooks.agent, reading.place, reading.session)
+            found = await self.ledger.record_outside(payer, usages, self.clock.now_ms())
+            reading.counted += found.tokens
+            if found.events:
+                self.bell.ring()
+        await anyio.lowlevel.checkpoint()
+        return tail.behind
+
+    async def _judge(self, reading: Reading) -> None:
+        """Report a failure that only the transcript tells of."""
+        if not reading.failures:
+            return
+        signals = (*reading.limits.values(), *reading.failures)
+        failure = reading.hooks.verdict(signals, self.clock.now_ms(), self._timezone())
+        if failure and not await self.ledger.session_owner(reading.session):
+            at = f"@{reading.failed_at}"
+            await self._report(reading.hooks, reading.session, at, reading.place, failure, reading)
+
+    def _timezone(self) -> str:
+        return host_timezone(self.seats().environ)
+
+
+async def _caught_up(reading: Reading) -> None:
+    """Return when everything was read that is there now, or when patience ends."""
+    call = reading.called.heard()
+    with anyio.move_on_after(PATIENCE):
+        while reading.followed and reading.read_up_to < call:
+            await reading.read.wait(reading.read.heard(), PATIENCE)

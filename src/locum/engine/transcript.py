@@ -1,0 +1,152 @@
+"""Transcripts of sessions that are not ours: whose they are, and how what is new in them is read."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from locum.agents.base import Mark, Signal, Source
+from locum.agents.hooks import Hooks, Told
+from locum.engine.bell import Bell
+from locum.engine.spool import Tail, expand
+from locum.errors import UsageError
+from locum.files import open_regular
+from locum.policy.gate import Place
+from locum.policy.usage import NO_TOKENS, Tokens
+
+FAILURES_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who called a hook: `uid` by the kernel's word, `environ` as its own process has it.
+
+    `run` is the run in progress that the caller descends from, None when it is nobody's.
+    """
+
+    uid: int
+    environ: Mapping[str, str] = field(default_factory=dict)
+    run: str | None = None
+
+
+@dataclass
+class Reading:
+    """One session's transcript and those of its subagents, read once and then followed.
+
+    `told` is the first hook that told of it, with the transcript's real path. `since_ms`: a failure from before is old.
+    """
+
+    hooks: Hooks
+    told: Told
+    since_ms: int
+    place: Place | None = None
+    tails: dict[Path, Tail] = field(default_factory=dict)
+    failures: deque[Signal] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
+    limits: dict[tuple[str | None, str | None], Signal] = field(default_factory=dict)
+    """The last reading of each of the vendor's windows, by window and model."""
+    failed_at: int = 0
+    """Where in the transcript its last failure stands: its id, so that it counts once however often it is read."""
+    counted: Tokens = NO_TOKENS
+    """What was new since the last turn that was reported."""
+    called: Bell = field(default_factory=Bell)
+    read: Bell = field(default_factory=Bell)
+    read_up_to: int = -1
+    """The last call after which everything was read."""
+    followed: bool = False
+    trouble: str = ""
+    """Why not everything is counted, for people."""
+
+    @property
+    def path(self) -> Path:
+        """Where the session's own transcript lies, really."""
+        return Path(self.told.transcript)
+
+    @property
+    def session(self) -> str:
+        """The agent's id of the session."""
+        return self.told.session
+
+    def look(self) -> Iterable[Tail]:
+        """Every file of the session that is there now."""
+        beside = self.hooks.subagents(self.told)
+        for path in (self.path, *expand((beside,) if beside else ())):
+            if path not in self.tails:
+                self.tails[path] = Tail(path, Source.TRANSCRIPT, "", self.session, self.since_ms)
+        return tuple(self.tails.values())
+
+    def heed(self, tail: Tail, told: Signal, offset: int) -> None:
+        """Keep what matters of a signal: of failures those since the last thing that went well."""
+        match told.mark:
+            case Mark.MESSAGE:
+                tail.message, tail.model = told.text, told.model
+            case Mark.FAILED:
+                self.failures.append(told)
+                self.failed_at = offset
+            case Mark.LIMIT:
+                self.limits[told.window, told.model] = told
+            case Mark.DONE:
+                self.failures.clear()
+
+    def rewind(self) -> None:
+        """Read everything again: what was counted already counts once."""
+        self.failures.clear()
+        for tail in self.tails.values():
+            tail.rewind()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A transcript's real path, and the agent's home that it lies in."""
+
+    path: Path
+    home: Path
+
+
+def find(text: str, hooks: Hooks, caller: Caller, homes: Iterable[Path]) -> Found | None:
+    """The transcript that a caller names; None while it is not there.
+
+    Raises:
+        UsageError: it is no transcript: not a regular file, not the caller's own, or not in a home of that agent.
+
+    """
+    path = Path(text)
+    if not path.is_absolute():
+        raise _refused(text, "its path is not absolute")
+    try:
+        descriptor = open_regular(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _refused(text, (error.strerror or "it cannot be opened").lower()) from error
+    try:
+        owner, real = os.fstat(descriptor).st_uid, Path(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115
+    finally:
+        os.close(descriptor)
+    if owner != caller.uid:
+        raise _refused(text, f"it belongs to another user (uid {owner}, not {caller.uid})")
+    for home in (*homes, *_homes_of(caller, hooks)):
+        folder = Path(os.path.realpath(home))
+        if real.is_relative_to(folder / hooks.below) and real != folder / hooks.below:
+            return Found(real, folder)
+    raise _refused(text, f"it does not lie in the user's own {hooks.folder}/{hooks.below}")
+
+
+def _homes_of(caller: Caller, hooks: Hooks) -> Iterable[Path]:
+    """Where this user's agent keeps its sessions: where its environment says, or at home."""
+    if named := caller.environ.get(hooks.variable):
+        yield Path(named)
+    for variable in (hooks.home_variable, "HOME"):
+        if home := caller.environ.get(variable):
+            yield Path(home, hooks.folder)
+    try:
+        yield Path(pwd.getpwuid(caller.uid).pw_dir, hooks.folder)
+    except KeyError:
+        return
+
+
+def _refused(path: str, why: str) -> UsageError:
+    return UsageError(f"the transcript {path} is not read: {why}", remedy="Nothing of it was counted.")
