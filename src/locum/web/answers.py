@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from locum import __version__
+from locum.engine import views
 from locum.engine.supervisor import Supervisor
 from locum.errors import UsageError
 from locum.policy.explain import explain
 from locum.policy.task import TaskState
-from locum.web import views
 from locum.web.lines import Lines
 from locum.words import iso
 

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from locum.agents.hooks import Hooks, Moment
 from locum.agents.registry import hooks
+from locum.engine import views
 from locum.engine.intake import Answer, Named
 from locum.engine.supervisor import Supervisor
 from locum.engine.transcript import Caller
@@ -20,7 +21,6 @@ from locum.policy.failure import Failure
 from locum.policy.gate import Place, gate, placed
 from locum.policy.report import Report
 from locum.policy.usage import Tokens, Usage
-from locum.web import views
 from locum.web.bodies import WorkDone, read, read_object
 from locum.web.peer import caller_of
 from locum.words import iso

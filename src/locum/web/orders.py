@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from locum.config.reload import Applied, Rejected, Unchanged
+from locum.engine import views
 from locum.engine.supervisor import Supervisor
 from locum.errors import NotFoundError
 from locum.policy.board import Event, EventKind
 from locum.policy.chain import pick
 from locum.policy.plan import Chain
-from locum.web import views
 from locum.web.bodies import LARGEST_TASK, BumpOrder, NewTask, ReleaseOrder, read
 
 BY_HAND = "taken off by the operator"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from locum.cli import plain
+from locum.engine import views
 from locum.errors import NotFoundError
 from locum.policy.board import Board, fold
 from locum.policy.budget import percent
@@ -18,7 +19,6 @@ from locum.policy.task import Run, RunState, TaskState
 from locum.policy.usage import Tokens, Weights
 from locum.policy.window import Block, Calendar, Lifetime, Rolling, Window, window_at
 from locum.store.views import UsageView
-from locum.web import views
 
 NOW = int(datetime(2026, 11, 22, 2, 50, tzinfo=UTC).timestamp() * 1000)
 MAX, CODEX = Tier("claude-max", "claude-code", "anthropic", "opus"), Tier("codex", "codex", "openai")
