@@ -32,6 +32,7 @@ class Agent:
 AGENTS = {
     "claude-code": Agent("@anthropic-ai/claude-code", "2.1.197", "claude"),
     "codex": Agent("@openai/codex", "0.169.0", "codex"),
+    "gemini": Agent("@google/gemini-cli", "0.61.0", "gemini"),
 }
 
 

@@ -1,4 +1,4 @@
-"""A mock LLM provider in a thread: Anthropic Messages and OpenAI Responses, scripted per API key, exact in its counts."""
+"""A mock LLM provider in a thread: the protocols of Anthropic, OpenAI and Gemini, scripted per API key, exact counts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Self
 
 from locum.policy.usage import Tokens
-from tests.acceptance import provider_anthropic, provider_openai
+from tests.acceptance import provider_anthropic, provider_gemini, provider_openai
 from tests.acceptance.provider_server import Exchange, Server
-from tests.acceptance.provider_steps import STREAM_ONLY, Dialect, Issued, Reply, Request, Step
+from tests.acceptance.provider_steps import STREAM_ONLY, Asked, Dialect, Event, Issued, Reply, Request, Step
 
 DEFAULT = "*"
-MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-5")
+MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-5", "gemini-2.5-flash")
 SLOW_PIECES = 10
 HANG_UP_POLL_S = 0.05  # a client that hangs up wakes nobody by itself
-DIALECTS: dict[str, Dialect] = {dialect.PATH: dialect for dialect in (provider_anthropic, provider_openai)}
+DIALECTS: tuple[Dialect, ...] = (provider_anthropic, provider_openai, provider_gemini)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,10 @@ class Turn:
     def entry(self) -> Issued:
         """What the ledger says of it."""
         return Issued(self.exchange.key, self.reply.id, self.reply.model, self.reply.tokens)
+
+    def say(self, events: Sequence[Event]) -> None:
+        """Some events of the stream, the way this protocol writes them."""
+        self.exchange.send_events(events, named=self.dialect.NAMED_EVENTS)
 
 
 class Provider:
@@ -146,29 +150,29 @@ class Provider:
             exchange.send_json(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in MODELS]})
         elif path == f"{provider_anthropic.PATH}/count_tokens":
             exchange.send_json(200, {"input_tokens": 1000})
-        elif path in DIALECTS:
+        elif asking := [(each, asked) for each in DIALECTS if (asked := each.asked(path, exchange.body))]:
             with self._working():
-                self._answer(exchange, DIALECTS[path])
+                self._answer(exchange, *asking[0])
         else:
             exchange.send_json(404, {"error": {"type": "not_found_error", "message": f"no such path: {path}"}})
 
-    def _answer(self, exchange: Exchange, dialect: Dialect) -> None:
-        step, behaviour, request_id = self._take(exchange)
-        model = str(exchange.body.get("model", ""))
+    def _answer(self, exchange: Exchange, dialect: Dialect, asked: Asked) -> None:
+        step, behaviour, request_id = self._take(exchange, asked)
         now_s = int(time.time())
         if behaviour in dialect.ERRORS:
-            refusal = dialect.refusal(step, behaviour, model, request_id, now_s)
+            refusal = dialect.refusal(step, behaviour, asked.model, request_id, now_s)
             exchange.send_json(refusal.status, refusal.body, refusal.headers)
         elif behaviour == "bad_json":
             exchange.send_bytes(200, b"<html>it works</html>", "text/html")
         else:
             if behaviour == "hang":
                 self._hang(exchange)
-            turn = Turn(exchange, dialect, step, behaviour, self._reply(exchange, dialect, step, behaviour))
+            reply = self._reply(exchange, dialect, asked, step, behaviour)
+            turn = Turn(exchange, dialect, step, behaviour, reply)
             headers = {"request-id": request_id, **dialect.quota_headers(step, now_s)}
             with self._state:
                 self._partial.append(turn.entry)
-            if exchange.body.get("stream"):
+            if asked.stream:
                 self._stream(turn, headers)
             else:
                 self._send(turn, headers)
@@ -184,7 +188,7 @@ class Provider:
                 self._busy -= 1
                 self._state.notify_all()
 
-    def _take(self, exchange: Exchange) -> tuple[Step, str, str]:
+    def _take(self, exchange: Exchange, asked: Asked) -> tuple[Step, str, str]:
         """The step for this request, what it means now, and the request's id; the request is logged from here on."""
         with self._state:
             script = exchange.key if exchange.key in self._scripts else DEFAULT
@@ -195,20 +199,19 @@ class Provider:
             behaviour: str = step.behaviour if exchange.key else "auth"
             if behaviour == "flaky":
                 behaviour = "ok" if taken % 2 else "e500"
-            if behaviour in STREAM_ONLY and not exchange.body.get("stream"):
+            if behaviour in STREAM_ONLY and not asked.stream:
                 behaviour = "ok"
             at_ms = time.time_ns() // 1_000_000
             self._requests.append(Request(exchange.path, exchange.key, exchange.body, at_ms, behaviour))
             self._state.notify_all()
             return step, behaviour, f"req_{len(self._requests):08d}"
 
-    def _reply(self, exchange: Exchange, dialect: Dialect, step: Step, behaviour: str) -> Reply:
+    def _reply(self, exchange: Exchange, dialect: Dialect, asked: Asked, step: Step, behaviour: str) -> Reply:
         with self._state:
             identity = f"{dialect.PREFIX}{self._random.getrandbits(96):024x}"
             # Every draw is made whether it is used or not, so that fixing one count does not move the others.
             drawn = Tokens(*(self._random.randint(1, most) for most in (4000, 900, 9000, 2500)))
-        model = str(exchange.body.get("model", ""))
-        tokens = step.tokens or drawn
+        model, tokens = asked.model, dialect.told(step.tokens or drawn)
         if behaviour == "tool" and not dialect.has_tool_result(exchange.body):
             return Reply(identity, model, tokens, ("running a tool",), *dialect.shell_call(exchange.body, step.command))
         if behaviour == "subagent":
@@ -229,12 +232,12 @@ class Provider:
         events = dialect.events(turn.reply)
         begun = next(n for n, (name, _) in enumerate(events, 1) if name.endswith("delta"))
         exchange.start_events(headers)
-        exchange.send_events(events[:begun])
+        turn.say(events[:begun])
         if turn.behaviour == "cut_stream":
             exchange.abort()
             return
         if turn.behaviour == "error_stream":
-            exchange.send_events([dialect.error_event(turn.reply.id)])
+            turn.say([dialect.error_event(turn.reply.id)])
             exchange.end_events()
             return
         if turn.behaviour == "hang_stream":
@@ -242,9 +245,9 @@ class Provider:
         for event in events[begun : -dialect.CLOSING_EVENTS]:
             if turn.behaviour == "slow" and event[0].endswith("delta"):
                 self._pause(turn.step.seconds / (SLOW_PIECES - 1))
-            exchange.send_events([event])
+            turn.say([event])
         with self._completing(turn):
-            exchange.send_events(events[-dialect.CLOSING_EVENTS :])
+            turn.say(events[-dialect.CLOSING_EVENTS :])
             exchange.end_events()
 
     @contextmanager

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.acceptance.provider_steps import Event, Refusal, Reply, Step
+from locum.policy.usage import Tokens
+from tests.acceptance.provider_steps import Asked, Event, Refusal, Reply, Step
 
 PATH = "/v1/messages"
 PREFIX = "msg_"
+NAMED_EVENTS = True
 CLOSING_EVENTS = 2  # the counts and the end
 
 # behaviour -> (status, error type, message)
@@ -41,6 +43,16 @@ ERRORS = {
     "not_found": (404, "not_found_error", "model: {model}"),
 }
 WINDOW_CODES = {"five_hour": "5h", "seven_day": "7d"}
+
+
+def asked(path: str, body: Mapping[str, Any]) -> Asked | None:
+    """What a request asks for; None: it is none of this protocol's."""
+    return Asked(str(body.get("model", "")), bool(body.get("stream"))) if path == PATH else None
+
+
+def told(tokens: Tokens) -> Tokens:
+    """These counts as this protocol can tell them: all of them."""
+    return tokens
 
 
 def refusal(step: Step, behaviour: str, model: str, request_id: str, now_s: int) -> Refusal:

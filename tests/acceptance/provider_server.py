@@ -89,7 +89,7 @@ class Exchange(BaseHTTPRequestHandler):
     def key(self) -> str:
         """The API key or token that came with the request, or an empty string."""
         bearer = (self.headers.get("authorization") or "").removeprefix("Bearer ").strip()
-        return self.headers.get("x-api-key") or bearer
+        return self.headers.get("x-api-key") or self.headers.get("x-goog-api-key") or bearer
 
     def send_json(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         """A whole JSON answer."""
@@ -109,10 +109,11 @@ class Exchange(BaseHTTPRequestHandler):
         self.send_response(200)
         self._send_headers({"content-type": "text/event-stream", "transfer-encoding": "chunked", **headers})
 
-    def send_events(self, events: Sequence[Event]) -> None:
+    def send_events(self, events: Sequence[Event], *, named: bool = True) -> None:
         """Some events, each one chunk."""
         for name, data in events:
-            payload = f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+            head = f"event: {name}\n" if named else ""
+            payload = f"{head}data: {json.dumps(data)}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(payload), payload))
 
     def end_events(self) -> None:

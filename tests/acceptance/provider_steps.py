@@ -12,7 +12,7 @@ Behaviour = Literal[
     "ok",  # the answer
     "tool",  # a shell call first, and the answer once its result is in the request
     "subagent",  # a subagent is called first (Anthropic Messages only), and the answer once it has ended
-    "auth",  # 401
+    "auth",  # 401, or Gemini's 400
     "forbidden",  # 403
     "credit",  # no money left
     "throttle",  # 429 with retry-after
@@ -99,12 +99,27 @@ class Reply:
 Event = tuple[str, Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request for an answer asks for."""
+
+    model: str
+    stream: bool
+
+
 class Dialect(Protocol):
     """One wire protocol. Everything behaves alike in all of them; they differ in names, bodies and order."""
 
     PREFIX: str  # of a message's identity
+    NAMED_EVENTS: bool  # whether an event's name is on the wire
     ERRORS: Mapping[str, tuple[Any, ...]]
     CLOSING_EVENTS: int  # how many events at the end make a stream whole
+
+    def asked(self, path: str, body: Mapping[str, Any]) -> Asked | None:
+        """What a request asks for; None: it is none of this protocol's."""
+
+    def told(self, tokens: Tokens) -> Tokens:
+        """These counts as this protocol can tell them."""
 
     def refusal(self, step: Step, behaviour: str, model: str, request_id: str, now_s: int) -> Refusal:
         """The error answer of `behaviour`, one of ERRORS."""

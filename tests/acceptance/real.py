@@ -18,7 +18,7 @@ from tests.acceptance.provider import Provider, refusing_url
 from tests.acceptance.provider_steps import Request, Step
 from tests.harness import World, until
 
-MODELS = {"claude-code": "claude-sonnet-4-5", "codex": "gpt-5"}
+MODELS = {"claude-code": "claude-sonnet-4-5", "codex": "gpt-5", "gemini": "gemini-2.5-flash"}
 OTHER = {"claude-code": "codex", "codex": "claude-code"}
 FOREIGN = ("ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "AWS_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 MINUTE, HOUR = 60, 3600
@@ -36,6 +36,8 @@ def login(agent: str, url: str, key: str, *, oauth: bool = False) -> dict[str, A
     if agent == "claude-code":
         name = "CLAUDE_CODE_OAUTH_TOKEN" if oauth else "ANTHROPIC_API_KEY"
         return {"env": {"ANTHROPIC_BASE_URL": url, name: key}}
+    if agent == "gemini":
+        return {"env": {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": key}}
     knobs = "request_max_retries=0,stream_max_retries=0,stream_idle_timeout_ms=600000"
     mock = f'{{name="mock",base_url="{url}/v1",env_key="MOCK_KEY",wire_api="responses",{knobs}}}'
     return {"args": ["-c", 'model_provider="mock"', "-c", f"model_providers.mock={mock}"], "env": {"MOCK_KEY": key}}
