@@ -36,7 +36,7 @@ cover: setup  ## branch coverage of policy, store and engine: at least 95 %
 crash: setup  ## kill -9 the real daemon under running agents, 30 times
 	$(RUN) -m pytest -n 0 -m "slow or not slow" tests/crash
 
-test-agents: setup  ## the real Claude Code and Codex, against a mock provider
+test-agents: setup  ## the real Claude Code, Codex and Gemini CLI, against a mock provider
 	$(RUN) tests/acceptance/install_agents.py
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile tests/acceptance -m agents
 

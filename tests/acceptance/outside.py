@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.install_agents import node_path
 from tests.acceptance.provider import Provider
 from tests.acceptance.provider_steps import Request, Step
 from tests.acceptance.real import MODELS, login, program
@@ -106,10 +106,15 @@ class Outside:
 
     def environment(self) -> dict[str, str]:
         """All that it is started with."""
-        mine = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         spoken = login(self.agent, self.provider.url, self.key, oauth=self.oauth)["env"]
-        plain = {"HOME": str(self.home), "TMPDIR": str(self.home), "TZ": "UTC", "NO_PROXY": "127.0.0.1"}
-        return mine | plain | QUIET[self.agent] | spoken | dict(self.env)
+        plain = {
+            "PATH": node_path(),
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home),
+            "TZ": "UTC",
+            "NO_PROXY": "127.0.0.1",
+        }
+        return plain | QUIET[self.agent] | spoken | dict(self.env)
 
     def command(self, prompt: str, *more: str, resume: str = "", fork: bool = False) -> list[str]:
         """What a person types: a new session, or `resume` of one, or a `fork` of it."""

@@ -13,14 +13,15 @@ from typing import Any
 
 from locum.policy.failure import FailureKind
 from locum.policy.usage import TOKEN_TYPES, Tokens
-from tests.acceptance.install_agents import AGENTS, cache_folder
+from tests.acceptance.install_agents import AGENTS, cache_folder, node_path
 from tests.acceptance.provider import Provider, refusing_url
 from tests.acceptance.provider_steps import Request, Step
 from tests.harness import World, until
 
 MODELS = {"claude-code": "claude-sonnet-4-5", "codex": "gpt-5", "gemini": "gemini-2.5-flash"}
 OTHER = {"claude-code": "codex", "codex": "claude-code"}
-FOREIGN = ("ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "AWS_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+FOREIGN = ("ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "GEMINI_", "GOOGLE_", "AWS_", "XDG_", *PROXIES)
 MINUTE, HOUR = 60, 3600
 
 
@@ -191,7 +192,13 @@ def daemon(folder: Path) -> World:
     home.mkdir()
     made = World(folder, {"limits": {"parallel": 4, "stop_grace": "2s"}})
     kept = {name: value for name, value in made.env.items() if not name.upper().startswith(FOREIGN)}
-    made.env = kept | {"HOME": str(home), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "TZ": "UTC"}
+    made.env = kept | {
+        "PATH": node_path(),
+        "HOME": str(home),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+        "TZ": "UTC",
+    }
     return made
 
 

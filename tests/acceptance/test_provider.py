@@ -9,12 +9,14 @@ import time
 import pytest
 
 from locum.policy.usage import Tokens
-from tests.acceptance import provider_anthropic, provider_openai
+from tests.acceptance import provider_anthropic, provider_gemini, provider_openai
 from tests.acceptance.provider import DEFAULT, Provider, refusing_url
 from tests.acceptance.provider_steps import Step
 
 ANTHROPIC, OPENAI = provider_anthropic.PATH, provider_openai.PATH
-PATHS = (ANTHROPIC, OPENAI)
+GEMINI = provider_gemini.PATH.format(model="m", method="generateContent")
+PATHS = (ANTHROPIC, OPENAI, GEMINI)
+KEYS = {ANTHROPIC: "x-api-key", GEMINI: "x-goog-api-key"}
 
 
 @pytest.fixture
@@ -29,16 +31,31 @@ def connect(provider):
     return http.client.HTTPConnection(provider.url.removeprefix("http://"), timeout=5)
 
 
+def send(connection, path, key="k", stream=False, **body):
+    """One request, streaming the way its protocol asks for it: in the body, or by the path."""
+    headers = {KEYS[path]: key} if path in KEYS else {"authorization": f"Bearer {key}"}
+    if path == GEMINI:
+        path = path.replace("generateContent", "streamGenerateContent") if stream else path
+        query = "alt=sse"
+    else:
+        body, query = {"model": "m", "stream": stream, **body}, "beta=true"
+    connection.request("POST", f"{path}?{query}", json.dumps(body), headers if key else {})
+
+
 def post(provider, path, key="k", **body):
     """One request on a connection of its own; the answer is read whole."""
     connection = connect(provider)
     try:
-        headers = {"x-api-key": key} if path == ANTHROPIC else {"authorization": f"Bearer {key}"}
-        connection.request("POST", f"{path}?beta=true", json.dumps({"model": "m", **body}), headers if key else {})
+        send(connection, path, key, **body)
         response = connection.getresponse()
         return response, response.read()
     finally:
         connection.close()
+
+
+def chunks_of(payload):
+    """The data of each whole server-sent event without a name."""
+    return [json.loads(block.removeprefix("data: ")) for block in payload.decode().split("\n\n") if block]
 
 
 def events_of(payload):
@@ -56,25 +73,38 @@ def counted(path, usage):
             usage["cache_read_input_tokens"],
             usage["cache_creation_input_tokens"],
         )
+    if path == GEMINI:
+        cached = usage["cachedContentTokenCount"]
+        assert usage["totalTokenCount"] == usage["promptTokenCount"] + wrote(usage)
+        return Tokens(usage["promptTokenCount"] - cached, wrote(usage), cached, 0)
     read, write = usage["input_tokens_details"].values()
     return Tokens(usage["input_tokens"] - read - write, usage["output_tokens"], read, write)
 
 
+def wrote(usage):
+    """What Gemini's counts say was written: the answer, and the thoughts beside it."""
+    return usage["candidatesTokenCount"] + usage["thoughtsTokenCount"]
+
+
 REFUSALS = [
-    ("auth", 401, "authentication_error", 401, "invalid_api_key"),
-    ("forbidden", 403, "permission_error", 403, "unsupported_country_region_territory"),
-    ("credit", 400, "invalid_request_error", 429, "insufficient_quota"),
-    ("throttle", 429, "rate_limit_error", 429, "rate_limit_exceeded"),
-    ("overloaded", 529, "overloaded_error", 503, "server_is_overloaded"),
-    ("e500", 500, "api_error", 500, "server_error"),
-    ("e503", 503, "api_error", 503, None),
-    ("too_long", 400, "invalid_request_error", 400, "context_length_exceeded"),
-    ("not_found", 404, "not_found_error", 404, "model_not_found"),
+    ("auth", 401, "authentication_error", 401, "invalid_api_key", 400, "INVALID_ARGUMENT"),
+    ("forbidden", 403, "permission_error", 403, "unsupported_country_region_territory", 403, "PERMISSION_DENIED"),
+    ("credit", 400, "invalid_request_error", 429, "insufficient_quota", 403, "PERMISSION_DENIED"),
+    ("throttle", 429, "rate_limit_error", 429, "rate_limit_exceeded", 429, "RESOURCE_EXHAUSTED"),
+    ("overloaded", 529, "overloaded_error", 503, "server_is_overloaded", 503, "UNAVAILABLE"),
+    ("e500", 500, "api_error", 500, "server_error", 500, "INTERNAL"),
+    ("e503", 503, "api_error", 503, None, 503, "UNAVAILABLE"),
+    ("too_long", 400, "invalid_request_error", 400, "context_length_exceeded", 400, "INVALID_ARGUMENT"),
+    ("not_found", 404, "not_found_error", 404, "model_not_found", 404, "NOT_FOUND"),
 ]
 
 
-@pytest.mark.parametrize(("behaviour", "status_a", "type_a", "status_o", "code_o"), REFUSALS)
-def test_refusals_have_the_vendors_status_and_type(provider, behaviour, status_a, type_a, status_o, code_o):
+@pytest.mark.parametrize(
+    ("behaviour", "status_a", "type_a", "status_o", "code_o", "status_g", "name_g"), REFUSALS, ids=str
+)
+def test_refusals_have_the_vendors_status_and_type(
+    provider, behaviour, status_a, type_a, status_o, code_o, status_g, name_g
+):
     """Each refusal answers with its vendor's own status and type, and issues nothing."""
     provider.script("k", [Step(behaviour, seconds=30)])
     response, body = post(provider, ANTHROPIC, stream=True)
@@ -82,13 +112,19 @@ def test_refusals_have_the_vendors_status_and_type(provider, behaviour, status_a
     response, body = post(provider, OPENAI, stream=True)
     assert (response.status, json.loads(body)["error"]["code"]) == (status_o, code_o)
     assert response.headers["retry-after"] == ("30" if behaviour == "throttle" else None)
+    response, body = post(provider, GEMINI, stream=True)
+    error = json.loads(body)["error"]
+    assert (response.status, error["code"], error["status"]) == (status_g, status_g, name_g)
+    assert ("API_KEY_INVALID" in body.decode()) is (behaviour == "auth")
+    assert ('"retryDelay": "30s"' in body.decode()) is (behaviour == "throttle")
     assert provider.issued == provider.partial == []
 
 
-def test_refusals_cover_every_error_of_both_dialects():
+def test_refusals_cover_every_error_of_all_dialects():
     """No refusal exists in one protocol only, and none is left out of the test above."""
     tested = {row[0] for row in REFUSALS} | {"usage_limit"}
-    assert set(provider_anthropic.ERRORS) == set(provider_openai.ERRORS) == tested
+    dialects = (provider_anthropic, provider_openai, provider_gemini)
+    assert [set(dialect.ERRORS) for dialect in dialects] == [tested] * 3
 
 
 @pytest.mark.parametrize("window", ["five_hour", "seven_day"])
@@ -110,6 +146,9 @@ def test_a_spent_window_tells_its_reset(provider, window):
     assert response.headers[f"x-codex-{place}-used-percent"] == "100.0"
     assert int(response.headers[f"x-codex-{place}-reset-at"]) == error["resets_at"]
     assert abs(error["resets_at"] - expected) < 3
+    response, body = post(provider, GEMINI)
+    (detail,) = json.loads(body)["error"]["details"]
+    assert (response.status, "PerDay" in detail["violations"][0]["quotaId"]) == (429, True), "Gemini tells no reset"
 
 
 def test_quota_headers_come_only_when_asked(provider):
@@ -125,8 +164,9 @@ def test_quota_headers_come_only_when_asked(provider):
 def test_json_answers_equal_the_ledger(provider, path):
     """The counts of a JSON answer are those of the ledger, under the message's own id."""
     answers = [json.loads(post(provider, path, key=key)[1]) for key in ("a", "b", "a")]
+    ident, usage = ("responseId", "usageMetadata") if path == GEMINI else ("id", "usage")
     assert [(entry.id, entry.tokens) for entry in provider.issued] == [
-        (answer["id"], counted(path, answer["usage"])) for answer in answers
+        (answer[ident], counted(path, answer[usage])) for answer in answers
     ]
     assert [entry.key for entry in provider.issued] == ["a", "b", "a"]
     assert provider.total("a") + provider.total("b") == provider.total()
@@ -161,6 +201,47 @@ def test_openai_stream_tells_the_counts_last(provider):
     assert [name for name, _ in events][:: len(events) - 1] == ["response.created", "response.completed"]
     assert [bool(data.get("response", {}).get("usage")) for _, data in events] == [False] * (len(events) - 1) + [True]
     assert counted(OPENAI, events[-1][1]["response"]["usage"]) == provider.issued[0].tokens
+
+
+def test_gemini_stream_tells_the_prompts_count_at_once_and_the_rest_last(provider):
+    """Every chunk has counts; only the last has those of the whole answer, and the reason of its end."""
+    provider.script("k", [Step("slow", seconds=0, text="x")])
+    chunks = chunks_of(post(provider, GEMINI, stream=True)[1])
+    (entry,) = provider.issued
+    told = [counted(GEMINI, chunk["usageMetadata"]) for chunk in chunks]
+    assert {counts.input for counts in told} == {entry.tokens.input}
+    assert [counts.output for counts in told[:-1]] == [1] * 10
+    assert (told[-1], entry.tokens.cache_write) == (entry.tokens, 0)
+    ends = ["finishReason" in chunk["candidates"][0] for chunk in chunks]
+    assert ends == [False] * 10 + [True]
+
+
+def test_gemini_names_the_model_in_its_path(provider):
+    """The model of an answer is the one in the path, and another method is nobody's."""
+    path = provider_gemini.PATH.format(model="gemini-2.5-pro", method="generateContent")
+    connection = connect(provider)
+    for asked, status in [(path, 200), (path.replace("generate", "guess"), 404)]:
+        connection.request("POST", asked, "{}", {"x-goog-api-key": "k"})
+        response = connection.getresponse()
+        response.read()
+        assert response.status == status
+    connection.close()
+    assert [entry.model for entry in provider.issued] == ["gemini-2.5-pro"]
+
+
+def test_gemini_tools_are_function_calls(provider):
+    """A tool step asks for a command in Gemini's shape until the request holds its result."""
+    provider.script("k", [Step("tool", command="true")])
+    asked = {"role": "user", "parts": [{"text": "go"}]}
+    for stream in (False, True):
+        payload = post(provider, GEMINI, stream=stream, contents=[asked])[1]
+        answer = chunks_of(payload)[-1] if stream else json.loads(payload)
+        (part,) = answer["candidates"][0]["content"]["parts"]
+        assert part["functionCall"]["name"] == "run_shell_command"
+        assert part["functionCall"]["args"]["command"] == "true"
+    result = {"role": "user", "parts": [{"functionResponse": {"name": "run_shell_command", "response": {}}}]}
+    answer = json.loads(post(provider, GEMINI, contents=[asked, result])[1])
+    assert answer["candidates"][0]["content"]["parts"] == [{"text": "done"}]
 
 
 def test_tool_calls_the_shell_then_answers(provider):
@@ -202,8 +283,8 @@ def test_flaky_fails_every_other_time(provider):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_key_is_refused(provider, path):
-    """A request without a key is 401 whatever the script says."""
-    assert post(provider, path, key="")[0].status == 401
+    """A request without a key is refused whatever the script says."""
+    assert post(provider, path, key="")[0].status == (400 if path == GEMINI else 401)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -212,7 +293,7 @@ def test_hang_says_nothing_until_released(provider, path, stream):
     """A hung request gets not even headers; released, it is answered and entered."""
     provider.script("k", [Step("hang")])
     connection = connect(provider)
-    connection.request("POST", path, json.dumps({"stream": stream}), {"x-api-key": "k"})
+    send(connection, path, stream=stream)
     assert provider.wait_for(lambda p: p.hanging == 1)
     connection.sock.settimeout(0.05)
     with pytest.raises(TimeoutError):
@@ -230,11 +311,11 @@ def test_hang_stream_stops_after_the_first_content(provider, path):
     """A stream that hangs has begun, has told no final counts, and ends whole when released."""
     provider.script("k", [Step("hang_stream")])
     connection = connect(provider)
-    connection.request("POST", path, '{"stream": true}', {"x-api-key": "k"})
+    send(connection, path, stream=True)
     response = connection.getresponse()
     assert provider.wait_for(lambda p: p.hanging == 1)
     begun = response.read1()
-    assert b"delta" in begun or b"start" in begun or b"created" in begun
+    assert b"data: {" in begun
     assert (len(provider.partial), provider.issued) == (1, [])
     provider.release()
     assert response.read()
@@ -248,7 +329,7 @@ def test_a_hang_ends_with_its_client(provider, path, behaviour):
     """Whoever hangs up frees its request, and nothing was issued to it."""
     provider.script("k", [Step(behaviour)])
     connection = connect(provider)
-    connection.request("POST", path, '{"stream": true}', {"x-api-key": "k"})
+    send(connection, path, stream=True)
     assert provider.wait_for(lambda p: p.hanging == 1)
     connection.close()
     assert provider.wait_for(lambda p: p.hanging == 0)
@@ -261,7 +342,7 @@ def test_an_answer_nobody_reads_is_not_issued(provider, path, stream):
     """Whoever hung up before the counts were sent has not been issued them."""
     provider.script("k", [Step("slow", seconds=0.1)])
     connection = connect(provider)
-    connection.request("POST", path, json.dumps({"stream": stream}), {"x-api-key": "k"})
+    send(connection, path, stream=stream)
     assert provider.wait_for(lambda p: len(p.partial) == 1)
     connection.close()
     assert provider.wait_for(lambda p: p.busy == 0)
@@ -274,7 +355,7 @@ def test_cut_stream_is_cut_and_not_issued(provider, path):
     provider.script("k", [Step("cut_stream")])
     with pytest.raises(http.client.IncompleteRead) as cut:
         post(provider, path, stream=True)
-    assert b"delta" in cut.value.partial
+    assert b"data: {" in cut.value.partial
     assert (provider.issued, len(provider.partial)) == ([], 1)
     assert post(provider, path)[0].status == 200, "a request for one body has no stream to cut"
 
@@ -285,6 +366,7 @@ def test_error_stream_ends_with_the_providers_error(provider, path, last):
     provider.script("k", [Step("error_stream")])
     assert events_of(post(provider, path, stream=True)[1])[-1][0] == last
     assert (provider.issued, len(provider.partial)) == ([], 1)
+    assert chunks_of(post(provider, GEMINI, stream=True)[1])[-1]["error"]["status"] == "UNAVAILABLE"
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -295,7 +377,7 @@ def test_slow_takes_its_time(provider, path, stream):
     began = time.monotonic()
     payload = post(provider, path, stream=stream)[1]
     assert time.monotonic() - began >= 0.2
-    assert payload.count(b"delta") >= 10 if stream else b"x x x" in payload
+    assert payload.count(b"data: {") >= 10 if stream else b"x x x" in payload
 
 
 def test_bad_json_is_neither_json_nor_events(provider):
