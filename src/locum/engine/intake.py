@@ -18,8 +18,8 @@ from locum.engine.bell import Bell
 from locum.engine.redact import Redactor
 from locum.engine.seats import Seats
 from locum.engine.spool import Tail
-from locum.engine.transcript import Caller, Reading, find
-from locum.errors import StateError
+from locum.engine.transcript import Caller, Found, Reading, find
+from locum.errors import StateError, UsageError
 from locum.policy.explain import stopped
 from locum.policy.failure import Failure
 from locum.policy.gate import Place, gate, placed
@@ -33,6 +33,8 @@ LOOK_AGAIN = (0.25, 1.0, 5.0)
 """Seconds between the looks at a transcript after a hook: its agent writes the last rows after it has called."""
 PATIENCE = 2.0
 """Seconds an agent is kept waiting while its transcript is read; a long one is read on without it."""
+DISK_PAUSE = 2.0
+"""Seconds before what the disk refused is tried again."""
 READINGS_KEPT = 1_000
 """Sessions whose place in their transcript is remembered; that of others is found by reading them again."""
 HEARD_BEFORE_MS = 60_000
@@ -69,6 +71,7 @@ class Intake:
     stopping: anyio.Event
     _group: TaskGroup | None = None
     _readings: OrderedDict[Path, Reading] = field(default_factory=OrderedDict)
+    _expected: set[str] = field(default_factory=set)
 
     def begin(self, group: TaskGroup) -> None:
         """Read transcripts in this group from now on."""
@@ -83,32 +86,42 @@ class Intake:
     async def heed(self, hooks: Hooks, told: Told, caller: Caller, named: Named) -> Answer:
         """Count what a hook tells of, move the chain if the work has failed, and answer from memory.
 
+        A transcript that is none of the caller's is not read, and that is said; what is held stops the session anyway.
+
         Raises:
-            UsageError: it names a transcript that is none of the caller's.
             StateError: the ledger cannot take it now.
 
         """
         if caller.run is not None:
             return Answer(None)  # a run of ours: it is counted, judged and stopped where it is watched
-        homes = self.seats().homes(hooks.agent, hooks.variable, hooks.folder)
-        found = find(told.transcript, hooks, caller, homes.values()) if told.transcript else None
-        fitting = [tier for tier, home in homes.items() if found and home.resolve() == found.home]
-        place = placed(self.ledger.plan, named.chain, named.tier, fitting)
-        note = "" if place or named == Named() else self._unknown(named)
+        found, note = None, ""
+        try:
+            found = self._find(hooks, told, caller)
+        except UsageError as error:
+            note = f"locum: {error}"
+        place = self._place(hooks, found, named)
+        if place is None and named != Named():
+            note = note or _unknown(named)
         reading = None
-        if found and told.moment is not Moment.TEST:
-            reading = self._reading(hooks, told, found.path, place)
+        if found and found.there and told.moment is not Moment.TEST:
+            reading = self._reading(hooks, told, found, place)
+        elif found and told.moment is not Moment.TEST:
+            self._expect(hooks, told, caller, named)
         if told.moment in _ENDS:
             if reading:
                 await _caught_up(reading)
             await self._ended(hooks, told, place, reading)
         return Answer(place, self._stop(told.moment, place), (reading.trouble if reading else "") or note)
 
-    def _unknown(self, named: Named) -> str:
-        tier = f"tier {named.tier}" if named.tier else "any one tier for it"
-        where = f"chain {named.chain}" if named.chain else "service.json"
-        told = f"locum: {where} has no {tier}" if named.tier else f"locum: {where} does not have {tier}"
-        return f"{told}: what this session uses counts for no tier, and nothing stops it. Install the hooks anew."
+    def _find(self, hooks: Hooks, told: Told, caller: Caller) -> Found | None:
+        homes = self.seats().homes(hooks.agent, hooks.variable, hooks.folder).values()
+        return find(told.transcript, hooks, caller, homes) if told.transcript else None
+
+    def _place(self, hooks: Hooks, found: Found | None, named: Named) -> Place | None:
+        """The tier that was named, else the only one whose agent keeps its sessions there."""
+        homes = self.seats().homes(hooks.agent, hooks.variable, hooks.folder)
+        fitting = [tier for tier, home in homes.items() if found and home.resolve() == found.home]
+        return placed(self.ledger.plan, named.chain, named.tier, fitting)
 
     def _stop(self, moment: Moment, place: Place | None) -> Stop | None:
         if place is None or moment not in (Moment.PROMPT, Moment.TOOL, Moment.TEST):
@@ -132,7 +145,16 @@ class Intake:
         if await self.ledger.session_owner(told.session):
             return
         turn = told.turn or (str(reading.tails[reading.path].position) if reading else told.event)
-        await self._report(hooks, told.session, f"{turn}:{told.moment}", place, failure, reading, told.model)
+        done = anyio.Event()
+
+        async def report() -> None:
+            await self._report(hooks, told.session, f"{turn}:{told.moment}", place, failure, reading, told.model)
+            done.set()
+
+        if self._group:
+            self._group.start_soon(report)
+            with anyio.move_on_after(PATIENCE):
+                await done.wait()
 
     async def _report(
         self,
@@ -146,9 +168,18 @@ class Intake:
     ) -> None:
         tokens = reading.counted if reading and reading.counted else None
         report = Report(hooks.agent, f"{session}:{turn}", place, tokens, failure=failure, session=session, model=model)
-        found = await self.ledger.report(report, self.clock.now_ms(), self.clock.fraction())
+        while True:
+            try:
+                found = await self.ledger.report(report, self.clock.now_ms(), self.clock.fraction())
+                break
+            except StateError as error:
+                log.error("session_end_not_recorded", session=session, error=str(error))  # noqa: TRY400 - a sentence
+                if self.stopping.is_set():
+                    return
+                with anyio.move_on_after(DISK_PAUSE):
+                    await self.stopping.wait()
         if reading:
-            reading.counted = NO_TOKENS
+            reading.counted -= tokens or NO_TOKENS
             reading.failures.clear()
         if failure and not found.duplicate:
             tier = place.tier.name if place else None
@@ -157,8 +188,28 @@ class Intake:
 
     # ── transcripts ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _reading(self, hooks: Hooks, told: Told, path: Path, place: Place | None) -> Reading:
+    def _expect(self, hooks: Hooks, told: Told, caller: Caller, named: Named) -> None:
+        """Look again soon for a transcript that its agent has named, but not written yet."""
+        if self._group and told.transcript not in self._expected and len(self._expected) < READINGS_KEPT:
+            self._expected.add(told.transcript)
+            self._group.start_soon(self._look_later, hooks, told, caller, named)
+
+    async def _look_later(self, hooks: Hooks, told: Told, caller: Caller, named: Named) -> None:
+        try:
+            for pause in LOOK_AGAIN:
+                with anyio.move_on_after(pause):
+                    await self.stopping.wait()
+                if (found := self._find(hooks, told, caller)) and found.there:
+                    self._reading(hooks, told, found, self._place(hooks, found, named))
+                    return
+        except UsageError as error:
+            log.warning("transcript_refused", session=told.session, error=str(error))
+        finally:
+            self._expected.discard(told.transcript)
+
+    def _reading(self, hooks: Hooks, told: Told, found: Found, place: Place | None) -> Reading:
         """The reading of this transcript, called to look again."""
+        path = found.path
         reading = self._readings.pop(path, None)
         if reading is None:
             reading = Reading(hooks, replace(told, transcript=str(path)), self.clock.now_ms() - HEARD_BEFORE_MS)
@@ -240,6 +291,13 @@ class Intake:
 
     def _timezone(self) -> str:
         return host_timezone(self.seats().environ)
+
+
+def _unknown(named: Named) -> str:
+    """What the user should know whose hooks name a tier that is not there (any more)."""
+    where = f"chain {named.chain}" if named.chain else "its service.json"
+    tier = f"tier {named.tier}" if named.tier else "tier that alone has this agent and home"
+    return f"locum: {where} has no {tier}: this session counts for none, and nothing stops it. Install its hooks anew."
 
 
 async def _caught_up(reading: Reading) -> None:

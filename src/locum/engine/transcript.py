@@ -100,14 +100,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A transcript's real path, and the agent's home that it lies in."""
+    """A transcript's real path, the agent's home that it lies in, and whether it has been written yet."""
 
     path: Path
     home: Path
+    there: bool
 
 
-def find(text: str, hooks: Hooks, caller: Caller, homes: Iterable[Path]) -> Found | None:
-    """The transcript that a caller names; None while it is not there.
+def find(text: str, hooks: Hooks, caller: Caller, homes: Iterable[Path]) -> Found:
+    """The transcript that a caller names.
 
     Raises:
         UsageError: it is no transcript: not a regular file, not the caller's own, or not in a home of that agent.
@@ -117,22 +118,28 @@ def find(text: str, hooks: Hooks, caller: Caller, homes: Iterable[Path]) -> Foun
     if not path.is_absolute():
         raise _refused(text, "its path is not absolute")
     try:
-        descriptor = open_regular(path)
+        real, there = _opened(path, caller), True
     except FileNotFoundError:
-        return None
+        real, there = Path(os.path.realpath(path)), False
     except OSError as error:
         raise _refused(text, (error.strerror or "it cannot be opened").lower()) from error
-    try:
-        owner, real = os.fstat(descriptor).st_uid, Path(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115
-    finally:
-        os.close(descriptor)
-    if owner != caller.uid:
-        raise _refused(text, f"it belongs to another user (uid {owner}, not {caller.uid})")
     for home in (*homes, *_homes_of(caller, hooks)):
         folder = Path(os.path.realpath(home))
-        if real.is_relative_to(folder / hooks.below) and real != folder / hooks.below:
-            return Found(real, folder)
+        if (folder / hooks.below) in real.parents:
+            return Found(real, folder, there)
     raise _refused(text, f"it does not lie in the user's own {hooks.folder}/{hooks.below}")
+
+
+def _opened(path: Path, caller: Caller) -> Path:
+    """Where the file really lies that opens under this name; asked of the open file, so that nobody can swap it."""
+    descriptor = open_regular(path)
+    try:
+        owner = os.fstat(descriptor).st_uid
+        if owner != caller.uid:
+            raise _refused(str(path), f"it belongs to another user (uid {owner}, not {caller.uid})")
+        return Path(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115 - a text that may hold anything
+    finally:
+        os.close(descriptor)
 
 
 def _homes_of(caller: Caller, hooks: Hooks) -> Iterable[Path]:

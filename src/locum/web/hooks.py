@@ -40,13 +40,7 @@ class HookCalls:
         adapter = self._adapter(request.path_params["agent"])
         told = adapter.told(await read_object(request))
         named = Named(request.query_params.get("chain") or None, request.query_params.get("tier") or None)
-        caller = self._caller(request)
-        try:
-            answer = await self.supervisor.intake.heed(adapter, told, caller, named)
-        except UsageError as error:  # what cannot be counted must not keep the agent from its work
-            if told.moment is Moment.TEST:
-                raise
-            return JSONResponse(adapter.answer(told, None, f"locum: {error}"))
+        answer = await self.supervisor.intake.heed(adapter, told, self._caller(request), named)
         if told.moment is Moment.TEST:
             return JSONResponse(_tested(adapter, answer))
         return JSONResponse(adapter.answer(told, answer.stop, answer.note))
