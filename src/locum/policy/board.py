@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 from locum.policy.failure import ANSWERS, FailureKind
 from locum.policy.plan import Target
@@ -58,8 +59,7 @@ class Hold:
 HoldKey = tuple[Target, FailureKind]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One line of a chain's log. Folding it needs nothing but itself: configuration may have changed since.
 
     `hold` is the hold placed, changed or ended; `targets` (of `succeeded`) what the success vouches for;

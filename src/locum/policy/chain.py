@@ -58,11 +58,7 @@ class Step:
 
 def holds_on(board: Board, chain: Chain, tier: Tier, now_ms: int) -> tuple[Hold, ...]:
     """Every hold that keeps `tier` from being picked in `chain`, the latest to end last."""
-    if not board.holds:
-        return ()
-    placed = board.holds_by_target
-    found = (hold for target in chain.targets(tier) for hold in placed.get(target, ()) if hold.active(now_ms))
-    return tuple(sorted(found, key=_ends))
+    return tuple(sorted(_active(board, chain.targets(tier), now_ms), key=_ends))
 
 
 def on_probation(board: Board, chain: Chain, tier: Tier, now_ms: int) -> bool:
@@ -78,8 +74,8 @@ def pick(
     `busy` are the targets of all tiers with a run in progress: a tier on probation takes one run at a time.
     `avoid` names tiers this task shall not try again.
     """
-    for tier in chain.tiers:
-        if tier.name in avoid or holds_on(board, chain, tier, now_ms):
+    for tier, targets in chain.rungs:
+        if tier.name in avoid or _active(board, targets, now_ms):
             continue
         if busy and not _doubts(board, chain, tier, now_ms).isdisjoint(busy):
             continue
@@ -98,7 +94,7 @@ def state_of(board: Board, chain: Chain, tier: Tier, now_ms: int, busy: Collecti
 
 def is_exhausted(board: Board, chain: Chain, now_ms: int) -> bool:
     """Whether every tier of `chain` is held."""
-    return all(holds_on(board, chain, tier, now_ms) for tier in chain.tiers)
+    return all(_active(board, targets, now_ms) for _, targets in chain.rungs)
 
 
 def free_at_ms(board: Board, chain: Chain, now_ms: int, avoid: Collection[str] = ()) -> int | None:
@@ -227,6 +223,14 @@ def _moved(hold: Hold, now_ms: int) -> Hold:
     return replace(hold, since_ms=now_ms, until_ms=until_ms)
 
 
+def _active(board: Board, targets: tuple[Target, ...], now_ms: int) -> list[Hold]:
+    """The holds on any of `targets` that keep a tier from being picked."""
+    placed = board.holds_by_target
+    if placed.keys().isdisjoint(targets):  # nearly always: one bump may look at every chain there is
+        return []
+    return [hold for target in targets for hold in placed.get(target, ()) if hold.active(now_ms)]
+
+
 def _ends(hold: Hold) -> tuple[bool, int]:
     return (hold.until_ms is None, hold.until_ms or 0)
 
@@ -325,27 +329,40 @@ def _placed(board: Board, plan: Plan, chain: Chain, failed: Event, hold: Hold) -
     before = board.holds.get(hold.key)
     kind = EventKind.EXTENDED if before is not None and before.active(now_ms) else EventKind.BUMPED
     after = apply(board, Event(kind, chain.name, now_ms, hold.tier, failed.task, hold.kind, hold.reason, hold))
+    held, held_now = _held_targets(board, now_ms), _held_targets(after, now_ms)
     events = []
     own = plan.chains.get(chain.name, chain)  # the run may have started before this chain was edited
     for other in {own.name: own, **{each.name: each for each in plan.chains_under(hold.target)}}.values():
-        was, active = pick(board, other, now_ms), pick(after, other, now_ms)
-        tier = hold.tier if other.name == chain.name else was.name if was else None
-        if other.name == chain.name or was != active:
+        was, active = _first_free(other, held), _first_free(other, held_now)
+        is_own = other is own
+        tier = hold.tier if is_own else was.name if was else None
+        if is_own or was is not active:
             name = active.name if active else None
-            moved = Event(kind, other.name, now_ms, tier, failed.task, hold.kind, hold.reason, hold, active=name)
-            events.append(moved)
+            events.append(Event(kind, other.name, now_ms, tier, failed.task, hold.kind, hold.reason, hold, (), name))
         if active is None and (was is not None or not board.chain(other.name).exhausted):
             events.append(Event(EventKind.EXHAUSTED, other.name, now_ms, tier, reason=hold.reason))
     return tuple(events)
 
 
+def _held_targets(board: Board, now_ms: int) -> frozenset[Target]:
+    return frozenset(hold.target for hold in board.holds.values() if hold.active(now_ms))
+
+
+def _first_free(chain: Chain, held: frozenset[Target]) -> Tier | None:
+    """What `pick` finds for a chain at rest: the first tier that nothing holds. One hold may ask it of every chain."""
+    for tier, targets in chain.rungs:
+        if held.isdisjoint(targets):
+            return tier
+    return None
+
+
 def _ended(board: Board, plan: Plan, hold: Hold, kind: EventKind, reason: str, now_ms: int) -> tuple[Event, ...]:
     """The events of a hold's end: one in every chain it covered, or where it began if it covers none now."""
-    after = apply(board, Event(kind, hold.chain, now_ms, hold.tier, hold=hold))
+    held = _held_targets(apply(board, Event(kind, hold.chain, now_ms, hold.tier, hold=hold)), now_ms)
     events = []
     for chain in plan.chains_under(hold.target):
-        tier = next((each for each in chain.tiers if hold.target in chain.targets(each)), None)
-        active = pick(after, chain, now_ms)
+        tier = next((each for each, targets in chain.rungs if hold.target in targets), None)
+        active = _first_free(chain, held)
         events.append(
             Event(
                 kind,

@@ -52,7 +52,7 @@ class Tier:
     guard: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chain:
     """An ordered list of tiers. Tier names and chain names match `[A-Za-z0-9][A-Za-z0-9._-]*`."""
 
@@ -73,6 +73,11 @@ class Chain:
             account_target(tier.account),
         )
         return (*shared, model_target(tier.account, tier.model)) if tier.model else shared
+
+    @cached_property
+    def rungs(self) -> tuple[tuple[Tier, tuple[Target, ...]], ...]:
+        """Each tier with its targets, in order."""
+        return tuple((tier, self.targets(tier)) for tier in self.tiers)
 
     def acts_on(self, kind: FailureKind) -> bool:
         """Whether a failure of this kind may move the chain."""
@@ -156,7 +161,7 @@ class Plan:
     def _chains_by_target(self) -> dict[Target, tuple[Chain, ...]]:
         found: dict[Target, dict[str, Chain]] = {}
         for chain in self.chains.values():
-            for tier in chain.tiers:
-                for target in chain.targets(tier):
+            for _, targets in chain.rungs:
+                for target in targets:
                     found.setdefault(target, {})[chain.name] = chain
         return {target: tuple(chains.values()) for target, chains in found.items()}

@@ -25,7 +25,7 @@ BUMPED = Event(
 
 def told(kind: EventKind, **changes):
     """The notice of such an event."""
-    notice = notice_of(replace(BUMPED, kind=kind, **changes))
+    notice = notice_of(BUMPED._replace(kind=kind, **changes))
     assert notice is not None
     return notice
 
@@ -96,7 +96,7 @@ def test_exhaustion_is_critical():
 )
 def test_what_needs_nobody_is_not_told(kind):
     """The daily course of things makes no noise."""
-    assert notice_of(replace(BUMPED, kind=kind)) is None
+    assert notice_of(BUMPED._replace(kind=kind)) is None
 
 
 @pytest.mark.parametrize(
