@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -47,20 +48,34 @@ def _watch(settings: Settings) -> None:
     """Show it anew each second: in place on a terminal, in a pipe whenever something has changed."""
     if not on_terminal():
         before = ""
-        while True:
-            text = "\n".join(plain.status(*_standing(settings)))
+        for found in _looks(settings):
+            text = found if isinstance(found, str) else "\n".join(plain.status(*found))
             if text != before:
                 click.echo(f"{text}\n")
             before = text
-            terminal.pause(REFRESH_S)
+        return
     from rich.live import Live
 
     from locum.cli.screen import screen
 
-    with Live(screen(*_standing(settings)), auto_refresh=False, screen=False) as live:
-        while True:
-            terminal.pause(REFRESH_S)
-            live.update(screen(*_standing(settings)), refresh=True)
+    with Live(auto_refresh=False, screen=False) as live:
+        for found in _looks(settings):
+            live.update(found if isinstance(found, str) else screen(*found), refresh=True)
+
+
+def _looks(settings: Settings) -> Iterator[tuple[Json, Json] | str]:
+    """How things stand each second, for ever. A daemon that is restarted is waited for: only the first look must work.
+
+    Raises UnreachableError.
+    """
+    yield _standing(settings)
+    while True:
+        terminal.pause(REFRESH_S)
+        try:
+            found: tuple[Json, Json] | str = _standing(settings)
+        except UnreachableError as error:
+            found = f"{error.sentences()[0]} Waiting for it."
+        yield found
 
 
 @click.command("usage")

@@ -156,6 +156,31 @@ def test_status_can_be_watched_until_it_is_stopped(cli, tmp_path, monkeypatch):
     assert found.output.count("config: /etc/locum/service.json") == 2
 
 
+def test_a_watched_status_outlives_the_daemon(cli, tmp_path, monkeypatch):
+    """A daemon that is restarted does not end the watching: it is said, and its answers are shown again."""
+    rounds = []
+
+    def restart(_):
+        rounds.append(1)
+        if len(rounds) == 1:
+            first.__exit__(None, None, None)
+            (tmp_path / "locum.sock").unlink()
+        elif len(rounds) == 2:
+            again.__enter__()
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal, "pause", restart)
+    first, again = (answering(tmp_path / "locum.sock", ANSWERS) for _ in range(2))
+    first.__enter__()
+    found = cli("status", "--watch")
+    again.__exit__(None, None, None)
+    assert found.exit_code == 130
+    shown = found.output.split("config: /etc/locum/service.json")
+    assert len(shown) == 3
+    assert "Waiting for it." in shown[1]
+
+
 def test_usage_is_told_by_chain_and_tier(cli, tmp_path):
     """A limit is told with its share; types that were not used are left out."""
     with answering(tmp_path / "locum.sock", ANSWERS):

@@ -142,7 +142,12 @@ def test_usage_has_the_agreed_shape():
 def test_without_a_default_chain_the_top_mirrors_the_first():
     """There is always something at the top."""
     plan = Plan({"b": Chain("b", (MAX,)), "a": Chain("a", (MAX,))})
-    shown = {"chain:b": view("b", totals=Tokens(7)), "chain:a": view("a"), "tier:claude-max": view("t"), "unattributed": view("u")}
+    shown = {
+        "chain:b": view("b", totals=Tokens(7)),
+        "chain:a": view("a"),
+        "tier:claude-max": view("t"),
+        "unattributed": view("u"),
+    }
     assert views.usage(plan, shown)["totals"]["total"] == 7
 
 
