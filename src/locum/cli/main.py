@@ -42,6 +42,9 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "resume": ("steering", "Start tasks of a chain again."),
         "reload": ("steering", "Read service.json again now."),
     },
+    "Agents you run yourself": {
+        "hooks": ("hooks", "Have an agent's own sessions counted and stopped like tasks."),
+    },
     "Borrow a tier": {
         "env": ("borrow", "Print the active tier's environment for a shell."),
         "exec": ("borrow", "Run a command in the active tier's environment."),

@@ -130,7 +130,8 @@ def test_a_mistyped_verb_is_told_with_the_nearest(cli):
 def test_looking_imports_nothing_heavy():
     """The daily verbs start quickly: no models, no server, no tables are imported for plain output."""
     script = (
-        "import sys, locum.cli.main, locum.cli.reading, locum.cli.work, locum.cli.steering;"
+        "import sys, locum.cli.main, locum.cli.reading, locum.cli.work, locum.cli.steering,"
+        " locum.cli.hooks;"
         "print([each for each in ('pydantic', 'starlette', 'anyio', 'rich', 'apsw', 'asyncio', 'structlog',"
         " 'http.client') if each in sys.modules])"
     )

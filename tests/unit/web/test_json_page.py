@@ -161,6 +161,10 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
     (tmp_path / "tier.json").write_text(json.dumps({"failover": {"tiers": [tier]}}))
     lent = CliRunner().invoke(locum, ["--config", str(tmp_path / "tier.json"), "env", "--tier", "one", "--json"])
     answers["env"] = [json.loads(lent.output)]
+    for verb in (["install"], ["install", "--chain", "c", "--tier", "t"], ["uninstall"]):
+        order = ["--state", str(tmp_path), "hooks", verb[0], "codex", *verb[1:], "--json"]
+        done = CliRunner().invoke(locum, [*order, "--settings", str(tmp_path / "hooks.json")])
+        answers["hooks"].append(json.loads(done.stdout))
     (tmp_path / "bad.json").write_text("{}")
     for name in ("bad.json", "service.json"):
         checked = CliRunner().invoke(locum, ["check", "--config", str(tmp_path / name), "--json"])
