@@ -44,6 +44,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Agents you run yourself": {
         "hooks": ("hooks", "Have an agent's own sessions counted and stopped like tasks."),
+        "report": ("report", "Tell what a runner of yours used, and hear whether to go on."),
     },
     "Borrow a tier": {
         "env": ("borrow", "Print the active tier's environment for a shell."),

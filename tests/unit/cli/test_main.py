@@ -131,7 +131,7 @@ def test_looking_imports_nothing_heavy():
     """The daily verbs start quickly: no models, no server, no tables are imported for plain output."""
     script = (
         "import sys, locum.cli.main, locum.cli.reading, locum.cli.work, locum.cli.steering,"
-        " locum.cli.hooks;"
+        " locum.cli.report, locum.cli.hooks;"
         "print([each for each in ('pydantic', 'starlette', 'anyio', 'rich', 'apsw', 'asyncio', 'structlog',"
         " 'http.client') if each in sys.modules])"
     )
