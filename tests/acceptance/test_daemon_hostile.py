@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from locum.engine.process import marked
+from locum.engine.proc import marked
 from locum.words import size
 from tests.harness import World, path_of, world
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 
 from locum.clock import SystemClock
-from locum.engine.process import marked
+from locum.engine.proc import marked
 from locum.engine.spool import Spool
 from locum.policy.plan import Chain, Plan, Tier
 from locum.policy.task import Run, RunState

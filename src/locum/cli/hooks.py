@@ -106,7 +106,7 @@ def test_(settings: Settings, *, agent: str, named: str | None, as_json: bool) -
 
     Exit code 69 when it reaches no daemon, 1 when it is not installed or names a tier that is no more.
     """
-    from locum.engine.process import run_line
+    from locum.engine.shell import run_line
 
     known = _known(agent)
     file = _file(settings, known, named)

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import anyio
 
+from locum.engine.proc import POST_TASK_VARIABLE, RUN_VARIABLE, marked, parent_of, started_at
+from locum.files import open_regular
 from locum.locks import try_lock
 
 WRAPPER = r"""
@@ -28,12 +30,6 @@ echo $? >"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit"
 
 WRAPPER_NAME = b"locum-run"
 """The wrapper's own name ($0); the run's folder follows it."""
-STARTED = 19
-"""Where, after the command name, /proc/PID/stat tells when a process was started."""
-
-RUN_VARIABLE = "LOCUM_RUN"
-"""Marks every process that descends from a run, so that what leaves the process group is still found."""
-
 PRIVATE = (
     "NOTIFY_SOCKET",
     "WATCHDOG_",
@@ -44,6 +40,14 @@ PRIVATE = (
     "JOURNAL_STREAM",
 )
 """Variables of the daemon (by prefix) that are none of an agent's business."""
+
+CHUNK = 64 << 10
+"""Bytes of a command's output that are read at a time: as much as a pipe holds."""
+PIPE_CHUNKS = 16
+FLOOD_PAUSE = 0.002
+"""Seconds before a command that fills its pipe is read again: it waits, and the daemon has time for others."""
+UNKILLABLE = 5.0
+"""Seconds after which it is not waited any longer for what even KILL does not end."""
 
 SWEEP_ROUNDS = 20
 SWEEP_PAUSE = 0.05
@@ -60,6 +64,21 @@ class Spawn:
     env: Mapping[str, str]
     cwd: Path
     folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program of the operator's own to run after `task`: `env` is the whole environment, `stdin` a file.
+
+    The last `kept` bytes of what it writes are kept, however much that is.
+    """
+
+    task: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    stdin: Path
+    kept: int
 
 
 class Process(Protocol):
@@ -84,8 +103,25 @@ class Process(Protocol):
         ...
 
 
+class Child(Protocol):
+    """A command that was begun and is waited for."""
+
+    @property
+    def output(self) -> bytes:
+        """The end of what it has written so far, to either stream."""
+        ...
+
+    async def wait(self) -> int:
+        """Read what it writes until it has ended; its exit code, 128 + N when signal N ended it."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """TERM to its group, `grace` seconds, KILL; returns when it is gone."""
+        ...
+
+
 class Processes(Protocol):
-    """How runs are started and found again."""
+    """How runs are started and found again, and commands are run."""
 
     def start(self, spawn: Spawn) -> Process:
         """Start a run.
@@ -102,6 +138,19 @@ class Processes(Protocol):
 
     async def sweep(self, run: str) -> int:
         """Kill every process that is left of a run whose wrapper is gone; how many there were."""
+        ...
+
+    def begin(self, command: Command) -> Child:
+        """Begin a command in a session of its own.
+
+        Raises:
+            OSError: it cannot be started (there is no such program, it may not be executed, no more processes).
+
+        """
+        ...
+
+    async def clear(self, task: str) -> int:
+        """Kill what a daemon that is gone has left of the command after `task`; how many processes there were."""
         ...
 
 
@@ -145,6 +194,32 @@ class SystemProcesses:
         """Kill every process that carries the run's mark, until none does."""
         return await sweep(run)
 
+    def begin(self, command: Command) -> Child:
+        """Begin a command whose two streams are one pipe: what nobody keeps fills no disk."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        try:
+            with open(open_regular(command.stdin), "rb") as stdin:  # noqa: PTH123 - by descriptor
+                child = subprocess.Popen(
+                    command.argv,
+                    stdin=stdin,
+                    stdout=writing,
+                    stderr=writing,
+                    cwd=command.cwd,
+                    env={**command.env, POST_TASK_VARIABLE: command.task},
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        return SystemChild(child, reading, command.kept)
+
+    async def clear(self, task: str) -> int:
+        """Kill every process that carries the mark of the command after `task`, until none does."""
+        return await sweep(task, variable=POST_TASK_VARIABLE)
+
 
 class SystemProcess:
     """One process group of the host, led by a wrapper."""
@@ -157,16 +232,10 @@ class SystemProcess:
         self._child = child
 
     async def wait(self) -> None:
-        """Return when the wrapper is gone: a pidfd tells, for children and for adopted ones alike."""
-        try:
-            pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return self._reap()
-        try:
-            await anyio.wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
-        return self._reap()
+        """Return when the wrapper is gone."""
+        await gone(self.pid)
+        if self._child is not None:
+            self._child.poll()
 
     async def stop(self, grace: float) -> None:
         """TERM to the group, `grace` seconds, KILL, then sweep what escaped the group."""
@@ -188,50 +257,91 @@ class SystemProcess:
         return any(parent_of(pid) not in (self.pid, 0) and pid != self.pid for pid in pids)
 
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-
-    def _reap(self) -> None:
-        if self._child is not None:
-            self._child.poll()
+        signal_group(self.pid, number)
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """How a short command ended: its exit code (None: it was killed when its time was up), and what it said."""
+class SystemChild:
+    """A command of the host: leader of its group, with a pipe from it."""
 
-    code: int | None
-    out: str
-    err: str
+    def __init__(self, child: subprocess.Popen[bytes], reading: int, kept: int) -> None:
+        self._child = child
+        self._reading = reading
+        self._kept = kept
+        self._output = bytearray()
 
+    @property
+    def output(self) -> bytes:
+        """The last bytes it has written so far."""
+        return bytes(self._output[-self._kept :])
 
-def run_line(line: str, said: bytes, env: Mapping[str, str], seconds: float) -> Finished:
-    """Run a line of sh that hears `said`, for `seconds` at most; when they are up, all of its group is killed."""
-    with subprocess.Popen(
-        ["/bin/sh", "-c", line],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=env,
-        start_new_session=True,
-    ) as child:
+    async def wait(self) -> int:
+        """Read until it has ended. What is then left of its group is killed; what has left the group lives on."""
+        if self._child.returncode is None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._read)
+                await gone(self._child.pid)
+                group.cancel_scope.cancel()
+            signal_group(self._child.pid, signal.SIGKILL)  # not reaped yet: the number is still its own
+            for _ in range(PIPE_CHUNKS):  # what it wrote last; others may write there for ever
+                if not self._take():
+                    break
+            os.close(self._reading)
+            self._child.wait()
+        code: int = self._child.returncode
+        return 128 - code if code < 0 else code
+
+    async def stop(self, grace: float) -> None:
+        """TERM to its group, `grace` seconds, KILL; returns when it is gone, or cannot be killed."""
+        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, UNKILLABLE)):
+            if self._child.returncode is None:
+                signal_group(self._child.pid, number)
+                with anyio.move_on_after(patience):
+                    await self.wait()
+
+    async def _read(self) -> None:
+        while True:
+            await anyio.wait_readable(self._reading)
+            taken = self._take()
+            if not taken:
+                return  # nobody is left who could write
+            if taken == CHUNK:
+                await anyio.sleep(FLOOD_PAUSE)
+
+    def _take(self) -> int:
+        """Read once, and keep the end of it; how much there was."""
         try:
-            out, err = child.communicate(said, timeout=seconds)
-            code = child.returncode
-        except BaseException as error:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            out, err, code = error.stdout or b"", error.stderr or b"", None
-    return Finished(code, out.decode(errors="replace"), err.decode(errors="replace"))
+            data = os.read(self._reading, CHUNK)
+        except BlockingIOError:
+            return 0
+        self._output += data
+        if len(self._output) > self._kept + CHUNK:
+            del self._output[: -self._kept]
+        return len(data)
 
 
-async def sweep(run: str, spare: int = 0) -> int:
-    """Kill every process that carries the run's mark but `spare`, in bounded rounds; how many were killed."""
+async def gone(pid: int) -> None:
+    """Return when a process has ended: a pidfd tells, for children and for adopted ones alike."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await anyio.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Send a signal to the group that `pid` leads, if there is one."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+async def sweep(mark: str, spare: int = 0, variable: str = RUN_VARIABLE) -> int:
+    """Kill every process that carries the mark but `spare`, in bounded rounds; how many were killed."""
     killed: set[int] = set()
     for _ in range(SWEEP_ROUNDS):
-        left = [pid for pid in marked(run) if pid != spare]
+        left = [pid for pid in marked(mark, variable) if pid != spare]
         if not left:
             break
         for pid in left:
@@ -240,20 +350,6 @@ async def sweep(run: str, spare: int = 0) -> int:
                 killed.add(pid)
         await anyio.sleep(SWEEP_PAUSE)
     return len(killed)
-
-
-def marked(run: str) -> list[int]:
-    """The live processes that carry this run's mark in the environment they were started with."""
-    mark = f"{RUN_VARIABLE}={run}".encode()
-    found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            environ = Path(entry.path, "environ").read_bytes()
-            if mark in environ.split(b"\0") and _state_of(int(entry.name)) not in ("Z", "X"):
-                found.append(int(entry.name))
-    return found
 
 
 def wrapper_of(run: str) -> int | None:
@@ -266,29 +362,9 @@ def wrapper_of(run: str) -> int | None:
         with contextlib.suppress(OSError):
             argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             is_named = argv[3:4] == [WRAPPER_NAME] and [Path(os.fsdecode(each)).name for each in argv[4:5]] == [run]
-            if is_named and os.getpgid(pid) == pid and (fields := _stat(pid)):
-                found.append((int(fields[STARTED]), pid))
+            if is_named and os.getpgid(pid) == pid and (begun := started_at(pid)):
+                found.append((begun, pid))
     return min(found)[1] if found else None  # what imitates a wrapper came after it
-
-
-def parent_of(pid: int) -> int:
-    """The parent of a process, 0 when it is gone."""
-    fields = _stat(pid)
-    return int(fields[1]) if fields else 0
-
-
-def _state_of(pid: int) -> str:
-    fields = _stat(pid)
-    return fields[0] if fields else "X"
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command name (which may hold spaces and brackets)."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()
 
 
 def _is_held(path: Path) -> bool:

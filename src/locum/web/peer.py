@@ -12,7 +12,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from locum.engine.process import RUN_VARIABLE
+from locum.engine.proc import RUN_VARIABLE
 from locum.engine.transcript import Caller
 from locum.errors import ForbiddenError
 from locum.web.problem import problem

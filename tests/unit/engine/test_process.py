@@ -14,7 +14,8 @@ import anyio
 import pytest
 
 from locum.engine import process as process_module
-from locum.engine.process import Spawn, SystemProcess, SystemProcesses, clean_environment, marked
+from locum.engine.proc import POST_TASK_VARIABLE, marked
+from locum.engine.process import Command, Spawn, SystemProcess, SystemProcesses, clean_environment
 from locum.engine.spool import Spool
 from locum.locks import try_lock
 
@@ -242,3 +243,114 @@ def test_the_daemons_own_variables_do_not_reach_an_agent() -> None:
         "HOME": "/home/x",
     }
     assert clean_environment(environ) == {"HOME": "/home/x"}
+
+
+def command(tmp_path: Path, script: str, kept: int = 1 << 16) -> Command:
+    """A command that executes `script` with sh; its task is unique, as the mark of its processes must be."""
+    stdin = tmp_path / "result.json"
+    stdin.write_text('{"schema": 1}')
+    task = f"t-{uuid.uuid4().hex[:12]}"
+    return Command(task, ["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]}, tmp_path, stdin, kept)
+
+
+async def left(what: Command, number: int) -> None:
+    """Wait until that many processes of the command live, bounded: even KILL takes a moment."""
+    with anyio.fail_after(10):
+        while len(marked(what.task, POST_TASK_VARIABLE)) != number:  # noqa: ASYNC110 - other processes have no event
+            await anyio.sleep(0.02)
+
+
+async def test_a_command_reads_its_file_and_both_its_streams_are_kept(tmp_path: Path) -> None:
+    """What it is told is its input, what it says on either stream is its output, and its exit code is its own."""
+    child = SystemProcesses().begin(command(tmp_path, "cat; echo; echo oops >&2; pwd; exit 7"))
+    with anyio.fail_after(10):
+        assert await child.wait() == 7
+        assert await child.wait() == 7, "asking twice changes nothing"
+    assert child.output.decode() == f'{{"schema": 1}}\noops\n{tmp_path}\n'
+
+
+@pytest.mark.parametrize("script", ["exit 0", "exec <&-; exit 0", "true", "exec >&- 2>&-; sleep 0.1"])
+async def test_a_command_that_reads_and_says_nothing_is_well(tmp_path: Path, script: str) -> None:
+    """Input that nobody reads breaks no pipe, and streams that are closed early end nothing early."""
+    child = SystemProcesses().begin(command(tmp_path, script))
+    with anyio.fail_after(10):
+        assert await child.wait() == 0
+    assert child.output == b""
+
+
+async def test_only_the_end_of_a_flood_is_kept(tmp_path: Path) -> None:
+    """60 MB of output take neither memory nor disk: the last bytes are there, and no others."""
+    child = SystemProcesses().begin(command(tmp_path, "yes 0123456 | head -c 60M; echo last", kept=1000))
+    with anyio.fail_after(60):
+        assert await child.wait() == 0
+    assert len(child.output) == 1000
+    assert child.output.endswith(b"0123456\nlast\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+async def test_a_command_carries_its_own_mark_and_not_a_run_s(tmp_path: Path) -> None:
+    """What the daemon trusts an operator with, it does not take for an agent's."""
+    what = command(tmp_path, "env; mkdir up; sleep 30")
+    child = SystemProcesses().begin(what)
+    with anyio.fail_after(10):
+        while not (tmp_path / "up").exists():  # noqa: ASYNC110 - other processes have no event
+            await anyio.sleep(0.02)
+        await child.stop(grace=5)
+    assert b"LOCUM_POST_TASK=" in child.output
+    assert b"LOCUM_RUN" not in child.output
+    assert await child.wait() == 128 + signal.SIGTERM
+    await left(what, 0)
+
+
+async def test_a_command_that_will_not_stop_is_killed_with_its_group(tmp_path: Path) -> None:
+    """TERM is asked, KILL is not: neither the stubborn one nor its children are left when the grace is over."""
+    what = command(tmp_path, "trap '' TERM; (trap '' TERM; sleep 60) & echo up; while :; do sleep 0.1; done")
+    child = SystemProcesses().begin(what)
+    with anyio.move_on_after(0.5):
+        await child.wait()
+    with anyio.fail_after(10):
+        await child.stop(grace=0.2)
+        assert await child.wait() == 128 + signal.SIGKILL
+    await left(what, 0)
+    assert child.output == b"up\n"
+
+
+async def test_what_a_command_leaves_behind_does_not_keep_it_waiting(tmp_path: Path) -> None:
+    """A grandchild in its group ends with it; one that made a session of its own lives, and holds nothing up."""
+    escape = 'import os,time; os.setsid(); os.mkdir("up"); time.sleep(60)'
+    what = command(
+        tmp_path, f"sleep 60 & {sys.executable} -c '{escape}' & while [ ! -d up ]; do sleep 0.02; done; echo done"
+    )
+    child = SystemProcesses().begin(what)
+    with anyio.fail_after(10):
+        assert await child.wait() == 0
+    assert child.output == b"done\n"
+    await left(what, 1)
+    assert await SystemProcesses().clear(what.task) == 1
+    await left(what, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "error"), [("no", None, FileNotFoundError), ("plain", 0o600, PermissionError)]
+)
+async def test_a_command_that_cannot_be_started_raises_and_leaks_nothing(tmp_path: Path, name, mode, error) -> None:
+    """A program that is missing or may not be executed is an error of the caller's, with no descriptor left open."""
+    if mode:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(mode)
+    what = command(tmp_path, "")
+    what = Command(what.task, [str(tmp_path / name)], what.env, what.cwd, what.stdin, what.kept)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(error):
+            SystemProcesses().begin(what)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_a_pipe_in_the_place_of_the_input_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Whatever lies where the result was written, the daemon never waits for somebody to write there."""
+    what = command(tmp_path, "cat")
+    what.stdin.unlink()
+    os.mkfifo(what.stdin)
+    with pytest.raises(OSError, match="not a regular file"):
+        SystemProcesses().begin(what)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from locum.engine.process import Finished, run_line
+from locum.engine.shell import Finished, run_line
 from tests.harness import until
 
 
