@@ -16,6 +16,7 @@ from locum.config.secrets import SecretError, resolve
 from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS, FailureKind
 from locum.policy.plan import Brake, Budget, Chain, Plan
 from locum.policy.window import describe
+from locum.words import span
 
 _WHAT = {
     Brake.CHAIN: "then the tier in use is held",
@@ -25,21 +26,28 @@ _WHAT = {
 
 
 def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What would keep a tier from working here: programs that are not found, secrets that cannot be had."""
-    return tuple(
+    """What would keep a tier or post_task from working here: programs not found, secrets that cannot be had."""
+    tiers = tuple(
         f"tier {name}: {doubt}"
         for name, entry in loaded.service.tier_entries.items()
-        for doubt in (*_program(entry, loaded, environ), *_secrets(entry, loaded, environ))
+        for doubt in (*_agent(entry, loaded, environ), *_secrets(entry, loaded, environ))
     )
+    after = loaded.service.post_task
+    missing = _program(after.command[0], "command", loaded, environ) if after else ()
+    return (*tiers, *(f"post_task: {doubt}" for doubt in missing))
 
 
-def _program(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
+def _agent(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
     name = entry.command[0] if entry.command else entry.program or AGENTS[entry.agent].program
+    return _program(name, "command" if entry.command else "program", loaded, environ)
+
+
+def _program(name: str, key: str, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
     # A path starts at the folder of service.json; a bare name is looked up.
     place = str(loaded.place.path(name)) if "/" in name else name
     if shutil.which(place, path=environ.get("PATH", "")) is None:
         where = "is not a program" if "/" in name else "is not on PATH"
-        yield f"{place} {where}; install it, or say where it is with `{'command' if entry.command else 'program'}`"
+        yield f"{place} {where}; install it, or say where it is with `{key}`"
 
 
 def _secrets(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
@@ -72,6 +80,8 @@ def understood(loaded: Loaded) -> Iterator[str]:
         )
         if ignored := sorted(DEFAULT_TRIGGERS - ALWAYS_ACT - chain.triggers - idle):
             yield f"  does not move for: {', '.join(ignored)}"
+    if after := loaded.service.post_task:
+        yield f"after each task: {after.command[0]}, for {span(after.time_limit_ms)} at most"
 
 
 def _budgets(plan: Plan, chain: Chain) -> list[Budget]:

@@ -334,6 +334,22 @@ class Limits(Entry):
     retention_ms: DurationMs = _unit("retention", 14 * DAY, "14d", "How long the files of finished runs are kept.")
 
 
+class PostTaskEntry(Entry):
+    """A command of your own that is run after each task, whether it is done, failed or cancelled."""
+
+    command: Annotated[
+        tuple[Text, ...],
+        Field(
+            min_length=1,
+            description="Program and arguments; a path starts at the folder of service.json, where it runs too. "
+            "It reads the result as JSON on its standard input.",
+        ),
+    ]
+    time_limit_ms: DurationMs = _unit(
+        "time_limit", MINUTE, "1m", "How long it may take before it is stopped and has failed."
+    )
+
+
 class Service(Budgeted):
     """The whole of service.json. The budget at the top is that of the chain `default`, over all its tiers."""
 
@@ -343,6 +359,10 @@ class Service(Budgeted):
     failover: Annotated[Failover, Field(description="The chain `default`.")]
     chains: Annotated[dict[Name, ChainEntry], Field(description="More chains, by name.")] = Field(default_factory=dict)
     signals: Annotated[tuple[SignalRule, ...], Field(description="Your own rules for reading failures.")] = ()
+    post_task: Annotated[
+        PostTaskEntry | None,
+        Field(description="A command of your own that is run after each task. Left out or null: nothing is run."),
+    ] = None
     limits: Annotated[Limits, Field(description="How much may run, how long, and on how much disk.")] = Field(
         default_factory=Limits
     )

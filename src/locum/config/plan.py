@@ -33,7 +33,8 @@ def plan_of(service: Service, place: Place) -> Plan:
                 meters[f"tier:{entry.name}"] = own = _tier_meter(entry, meter, place)
                 budgets += _tier_budgets(entry, own, tuple(chains.values()))
     limits = service.limits
-    return Plan(chains, tuple(budgets), meters, limits.attempts, limits.task_tokens or None)
+    tokens = limits.task_tokens or None
+    return Plan(chains, tuple(budgets), meters, limits.attempts, tokens, post_task=service.post_task is not None)
 
 
 def account_of(entry: TierEntry, place: Place) -> str:

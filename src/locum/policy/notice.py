@@ -24,6 +24,7 @@ class NoticeKind(StrEnum):
     TOKEN_THRESHOLD_CROSSED = "token_threshold_crossed"  # noqa: S105 - tokens of a model, not a secret
     TASK_FAILED = "task_failed"
     CONFIG_REJECTED = "config_rejected"
+    POST_TASK_FAILED = "post_task_failed"
 
 
 class Severity(StrEnum):
@@ -113,6 +114,20 @@ def task_failed(task: Task, at_ms: int) -> Notice:
         f"The task {name!r} in {task.cwd} has failed: {task.reason or task.reason_code}. "
         f"Its output: locum logs {task.id}",
         {"task": task.id, "cwd": task.cwd, "reason_code": task.reason_code, "reason": task.reason},
+    )
+
+
+def post_task_failed(task: Task, reason: str, exit_code: int | None, at_ms: int) -> Notice:
+    """The operator's command after a task has failed; the task itself stays as it ended."""
+    return Notice(
+        NoticeKind.POST_TASK_FAILED,
+        Severity.WARNING,
+        at_ms,
+        task.chain,
+        f"{task.chain}: post_task has failed after a task",
+        f"The post_task command after {task.title or task.id!r} ({task.id}, {task.state}) has failed: {reason}. "
+        "The task is not touched by that. Mend the command; it is not run again for this task.",
+        {"task": task.id, "state": str(task.state), "exit": exit_code, "reason": reason},
     )
 
 

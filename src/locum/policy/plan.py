@@ -136,6 +136,7 @@ class Plan:
     meters: Mapping[str, Meter] = field(default_factory=dict)  # by scope: `chain:NAME`, `tier:NAME`
     attempts: int = 6
     task_tokens: int | None = None
+    post_task: bool = False  # whether something is to be done after each task
 
     def budgets_of(self, chain: str, tier: str) -> tuple[Budget, ...]:
         """The budgets that usage of `tier` in `chain` counts against."""

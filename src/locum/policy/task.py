@@ -37,6 +37,29 @@ class RunState(StrEnum):
     LOST = "lost"  # the daemon died before the process was started: it never ran
 
 
+class PostTaskState(StrEnum):
+    """Where the operator's command after a task stands."""
+
+    DUE = "due"
+    RUNNING = "running"
+    DONE = "done"  # it exited with 0
+    FAILED = "failed"
+    DROPPED = "dropped"  # `post_task` was taken out of service.json before it was run
+
+
+@dataclass(frozen=True, slots=True)
+class PostTask:
+    """The operator's command after one task. `starts` counts how often it was begun, whatever became of that."""
+
+    task: str
+    state: PostTaskState
+    starts: int
+    due_ms: int
+    ended_ms: int | None = None
+    exit: int | None = None
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One piece of work. `cwd` is the real path of its working directory; times are epoch milliseconds.

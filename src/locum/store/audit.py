@@ -22,6 +22,7 @@ _CHECKS = (
     ("unnoticed", "event {0} ({1}) does not have exactly one notice"),
     ("wrong_tasks", "task {0} is {1}, but its runs say otherwise"),
     ("wrong_endings", "run {0} has a state that does not go with its end"),
+    ("wrong_post_tasks", "the post_task of task {0} has a state that does not go with its end, or its task's"),
     ("parallel_runs", "task {0} has more than one run at a time"),
 )
 

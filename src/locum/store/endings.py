@@ -28,7 +28,7 @@ def end(tx: Write, run_id: str, ending: Ending, verdict: Failure | None, now_ms:
     if verdict is not None:
         return _failed(tx, run, task, verdict, now_ms, jitter)
     if ending.state is RunState.SUCCEEDED:
-        tasks.save(tx, replace(task, state=TaskState.DONE, ended_ms=now_ms, reason="", reason_code=""))
+        tasks.close(tx, replace(task, reason="", reason_code=""), TaskState.DONE, now_ms)
         chain = tx.memory.plan.chains.get(run.chain) or Chain(run.chain, (run.tier,))
         log.emit(tx, (succeeded(chain, run.tier, task.id, now_ms),))
     else:

@@ -20,6 +20,7 @@ from locum.policy.task import Ending, Run, Task, TaskState
 from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage
 from locum.store import audit, brakes, endings, log, notices, reports, tally, tasks
 from locum.store.codec import Memory, Write
+from locum.store.post_task import PostTasks
 from locum.store.sqlite import Database, Sql
 from locum.store.views import AuditReport, Recorded, Reported, ReportView, UsageView
 from locum.store.worker import ThreadWorker, Worker
@@ -36,6 +37,7 @@ class Ledger:
 
     def __init__(self, database: Database[Memory]) -> None:
         self._database = database
+        self.post_tasks = PostTasks(database)
 
     @classmethod
     async def open(cls, path: Path, plan: Plan, now_ms: int, worker: Worker | None = None) -> Ledger:

@@ -128,15 +128,23 @@ def give_up(tx: Write, task_id: str, reason: str, reason_code: str, now_ms: int)
 def again(tx: Write, task: Task, now_ms: int, wait_ms: int = 0) -> Task:
     """Back into the queue, for `wait_ms` at least; or to its end, if it was to be cancelled."""
     if task.cancel_asked:
-        return save(tx, replace(task, state=TaskState.CANCELLED, ended_ms=now_ms))
+        return close(tx, task, TaskState.CANCELLED, now_ms)
     return save(tx, replace(task, state=TaskState.QUEUED, not_before_ms=now_ms + wait_ms if wait_ms else 0))
 
 
 def fail(tx: Write, task: Task, reason: str, reason_code: str, now_ms: int) -> Task:
     """End a task failed, and tell."""
-    failed = replace(task, state=TaskState.FAILED, ended_ms=now_ms, reason=reason, reason_code=reason_code)
+    failed = close(tx, replace(task, reason=reason, reason_code=reason_code), TaskState.FAILED, now_ms)
     notices.add(tx, task_failed(failed, now_ms))
-    return save(tx, failed)
+    return failed
+
+
+def close(tx: Write, task: Task, state: TaskState, now_ms: int) -> Task:
+    """End a task, however it ends: the only way. What is to follow it is due in the same commit."""
+    assert state.ended, "a task ends done, failed or cancelled"
+    if tx.memory.plan.post_task:
+        tx.run("post_task_due", task=task.id, now_ms=now_ms)
+    return save(tx, replace(task, state=state, ended_ms=now_ms))
 
 
 def save(tx: Write, task: Task) -> Task:

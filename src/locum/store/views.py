@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from locum.policy.board import Event
 from locum.policy.plan import Meter
+from locum.policy.task import PostTask
 from locum.policy.usage import Tokens
 from locum.policy.window import Window
 
@@ -59,6 +60,15 @@ class UsageView:
     limit: int | None
     percent: float | None
     unknown_runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PostTasksView:
+    """How the commands after tasks stand: how many are due and run, and the one that ended last."""
+
+    due: int
+    running: int
+    last: PostTask | None
 
 
 @dataclass(frozen=True, slots=True)

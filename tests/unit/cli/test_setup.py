@@ -147,3 +147,27 @@ def test_a_chain_without_a_budget_is_not_said_to_ignore_one(cli, tmp_path):
     for more in ({}, {"usage_halt_tokens": 9000}):
         (tmp_path / "service.json").write_text(json.dumps({**more, "failover": {"tiers": [tier]}}))
         assert "does not move for" not in cli("check").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "doubt"),
+    [
+        (["./after.sh"], "{folder}/after.sh is not a program; install it, or say where it is with `command`"),
+        (["./plain.sh", "x"], "{folder}/plain.sh is not a program; install it, or say where it is with `command`"),
+        (["no-such-thing"], "no-such-thing is not on PATH; install it, or say where it is with `command`"),
+        (["./real.sh"], None),
+    ],
+)
+def test_check_misses_the_program_of_post_task(cli, tmp_path, command, doubt):
+    """A command after each task that could not be started is told before the first task ends, with what to do."""
+    program(tmp_path, "real.sh")
+    program(tmp_path, "mine")
+    (tmp_path / "plain.sh").write_text("#!/bin/sh\n")
+    tiers = [{"name": "one", "agent": "command", "command": ["./mine"]}]
+    value = {"failover": {"tiers": tiers}, "post_task": {"command": command, "time_limit": "90s"}}
+    (tmp_path / "service.json").write_text(json.dumps(value))
+    found = cli("check")
+    assert found.exit_code == 0
+    told = f"warning: post_task: {doubt.format(folder=tmp_path)}\n" if doubt else ""
+    assert found.stderr == told
+    assert f"after each task: {command[0]}, for 1 min 30 s at most\n" in found.stdout

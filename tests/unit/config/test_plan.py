@@ -216,3 +216,10 @@ def test_every_thousandth_is_a_weight():
     for thousandth in [*range(1, 3000), 999_999, 1_000_000]:
         found = plan(service(count_tokens={"output": thousandth / 1000})).meters["chain:default"].weights
         assert found == Weights(0, thousandth, 0, 0)
+
+
+def test_the_plan_knows_whether_something_follows_each_task():
+    """Policy and ledger need no more of `post_task` than that; null is as good as nothing."""
+    assert not plan(service()).post_task
+    assert not plan(service(post_task=None)).post_task
+    assert plan(service(post_task={"command": ["./after.sh"]})).post_task

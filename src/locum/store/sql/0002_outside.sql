@@ -64,3 +64,4 @@ CREATE TABLE post_task (
     reason   TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX post_task_open ON post_task (due_ms) WHERE state IN ('due', 'running');
+CREATE INDEX post_task_ended ON post_task (ended_ms) WHERE state IN ('done', 'failed');

@@ -82,6 +82,13 @@ WHERE (task.state = 'running') <> ((SELECT COUNT(*) FROM run WHERE run.task = ta
 SELECT id FROM run
 WHERE (state = 'running') <> (ended_ms IS NULL) OR (state = 'failed') <> (failure IS NOT NULL);
 
+-- name: wrong_post_tasks
+-- Commands after a task that ended without a time, or follow a task that has not ended.
+SELECT post_task.task FROM post_task JOIN task ON task.id = post_task.task
+WHERE (post_task.state IN ('due', 'running')) <> (post_task.ended_ms IS NULL)
+    OR post_task.state NOT IN ('due', 'running', 'done', 'failed', 'dropped') OR task.ended_ms IS NULL
+    OR (post_task.state = 'running' AND post_task.starts = 0);
+
 -- name: parallel_runs
 -- Tasks with more than one run at a time.
 SELECT task FROM run WHERE state = 'running' GROUP BY task HAVING COUNT(*) > 1;
