@@ -10,7 +10,7 @@ from typing import NewType
 
 from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS, FailureKind
 from locum.policy.usage import EACH_TYPE_ONCE, Weights
-from locum.policy.window import Lifetime, WindowRule
+from locum.policy.window import Block, Lifetime, WindowRule
 
 Target = NewType("Target", str)
 """What a hold is placed on: `chain:C`, `rung:C/T` (tier T in chain C only), `tier:T`, `account:A`, `model:A|M`."""
@@ -150,6 +150,17 @@ class Plan:
     def tiers(self) -> Mapping[str, Tier]:
         """Every tier by name."""
         return {tier.name: tier for chain in self.chains.values() for tier in chain.tiers}
+
+    @cached_property
+    def blocks(self) -> Mapping[str, frozenset[Block]]:
+        """The block windows that look at each scope."""
+        looked_at = [(budget.scope, budget.window) for budget in self.budgets]
+        looked_at += [(scope, meter.window) for scope, meter in self.meters.items()]
+        found: dict[str, frozenset[Block]] = {}
+        for scope, rule in looked_at:
+            if isinstance(rule, Block):
+                found[scope] = found.get(scope, frozenset()) | {rule}
+        return found
 
     @cached_property
     def _budgets_by_scope(self) -> dict[str, tuple[Budget, ...]]:

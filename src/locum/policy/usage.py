@@ -29,17 +29,32 @@ class Tokens:
         return iter((self.input, self.output, self.cache_read, self.cache_write))
 
     def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(*(a + b for a, b in zip(self, other, strict=True)))
+        return Tokens(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+        )
 
     def __sub__(self, other: Tokens) -> Tokens:
-        return Tokens(*(a - b for a, b in zip(self, other, strict=True)))
+        return Tokens(
+            self.input - other.input,
+            self.output - other.output,
+            self.cache_read - other.cache_read,
+            self.cache_write - other.cache_write,
+        )
 
     def __bool__(self) -> bool:
-        return any(self)
+        return bool(self.input or self.output or self.cache_read or self.cache_write)
 
     def largest(self, other: Tokens) -> Tokens:
         """The larger count of each type: how two observations of one message are merged."""
-        return Tokens(*(max(a, b) for a, b in zip(self, other, strict=True)))
+        return Tokens(
+            max(self.input, other.input),
+            max(self.output, other.output),
+            max(self.cache_read, other.cache_read),
+            max(self.cache_write, other.cache_write),
+        )
 
 
 NO_TOKENS = Tokens()

@@ -48,12 +48,12 @@ class Sql:
 
     def run(self, name: str, /, **values: object) -> int:
         """Execute a statement; the number of rows it changed."""
-        self.all(name, **values)
+        self.connection.execute(self._queries[name], cast("Any", values))
         return self.connection.changes()
 
     def added(self, name: str, /, **values: object) -> int:
         """Execute an INSERT; the new row's number."""
-        self.all(name, **values)
+        self.connection.execute(self._queries[name], cast("Any", values))
         return self.connection.last_insert_rowid()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 from locum.policy.plan import Plan
 from locum.policy.usage import LARGEST, NO_TOKENS, Payer, Tokens, Usage
@@ -33,7 +34,7 @@ def add(tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Tokens
     A key seen before adds only by how much its count has grown. If the run has ended and the agent told a total,
     what is added is taken back by a reconciling entry.
     """
-    added = NO_TOKENS
+    hours: dict[int, Tokens] = {}
     for at_ms, usage in sorted(((_moment(payer, each, now_ms), each) for each in usages), key=lambda pair: pair[0]):
         if not all(0 <= count <= LARGEST for count in usage.tokens):
             tx.run("doubt_usage", run=payer.run)
@@ -42,8 +43,10 @@ def add(tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Tokens
         largest = before.largest(usage.tokens)
         if largest != before:
             tx.run("count", agent=payer.agent, key=usage.key, **token_values(largest))
-            _append(tx, payer, payer.agent, usage, largest - before, at_ms)
-            added += largest - before
+            new, hour = largest - before, _hour(at_ms)
+            _append(tx, payer, payer.agent, usage, new, at_ms)
+            hours[hour] = hours.get(hour, NO_TOKENS) + new
+    added = _add_up(tx, payer, hours)
     return added + reconcile(tx, payer) if added and payer.run else added
 
 
@@ -58,6 +61,7 @@ def reconcile(tx: Write, payer: Payer) -> Tokens:
         key = f"reconcile:{payer.run}"
         tx.run("count", agent=_OWN_AGENT, key=key, **token_values(_counted(tx, _OWN_AGENT, key) + difference))
         _append(tx, payer, _OWN_AGENT, Usage(key, difference, payer.model, payer.session), difference, told[4])
+        _add_up(tx, payer, {_hour(told[4]): difference})
     return difference
 
 
@@ -102,7 +106,7 @@ def window_of(sql: Sql, scope: str, rule: WindowRule, now_ms: int) -> Window:
 
 def trace_blocks(tx: Write, plan: Plan) -> None:
     """Store where the blocks of rules that are new in `plan` began, from the entries there are."""
-    for scope, rules in _block_rules(plan).items():
+    for scope, rules in plan.blocks.items():
         for rule in rules:
             if _block_start(tx, scope, rule, _FOREVER_MS) is None:
                 at_ms = _next_use(tx, scope, 0)
@@ -112,7 +116,6 @@ def trace_blocks(tx: Write, plan: Plan) -> None:
 
 
 def _append(tx: Write, payer: Payer, agent: str, usage: Usage, tokens: Tokens, at_ms: int) -> None:
-    values = token_values(tokens)
     tx.run(
         "add_entry",
         run=payer.run,
@@ -125,19 +128,30 @@ def _append(tx: Write, payer: Payer, agent: str, usage: Usage, tokens: Tokens, a
         model=usage.model or payer.model,
         at_ms=at_ms,
         session=usage.session or payer.session,
-        **values,
+        **token_values(tokens),
     )
-    if payer.run is not None:
-        tx.run("add_run_tokens", run=payer.run, **values)
-    for scope in scopes_of(payer):
-        tx.run("add_bucket", scope=scope, hour_ms=at_ms // HOUR_MS * HOUR_MS, **values)
     if tokens.total > 0:
-        rules = _block_rules(tx.memory.plan)
-        for scope in scopes_of(payer):
-            for rule in rules.get(scope, ()):
+        blocks = tx.memory.plan.blocks
+        for scope in scopes_of(payer) if blocks else ():
+            for rule in blocks.get(scope, ()):
                 start_ms = block_start_for(rule, at_ms, _block_start(tx, scope, rule, _FOREVER_MS))
                 if start_ms is not None:
                     tx.run("add_block", scope=scope, length_ms=rule.length_ms, start_ms=start_ms)
+
+
+def _add_up(tx: Write, payer: Payer, hours: Mapping[int, Tokens]) -> Tokens:
+    """Add what was appended, by hour, to the sums of its run and its scopes; returns all of it."""
+    added = sum(hours.values(), NO_TOKENS)
+    if hours and payer.run is not None:
+        tx.run("add_run_tokens", run=payer.run, **token_values(added))
+    scopes = dict(zip_longest(("scope_1", "scope_2", "scope_3", "scope_4"), scopes_of(payer)))
+    for hour_ms, tokens in hours.items():
+        tx.run("add_buckets", **scopes, hour_ms=hour_ms, **token_values(tokens))
+    return added
+
+
+def _hour(at_ms: int) -> int:
+    return at_ms // HOUR_MS * HOUR_MS
 
 
 def _moment(payer: Payer, usage: Usage, now_ms: int) -> int:
@@ -154,17 +168,6 @@ def _edge(sql: Sql, scope: str, start_ms: int, end_ms: int) -> Tokens:
         return NO_TOKENS
     kind, _, name = scope.partition(":")
     return Tokens(*(sql.one(f"edge_{kind}", name=name, start_ms=start_ms, end_ms=end_ms) or NO_TOKENS))
-
-
-def _block_rules(plan: Plan) -> dict[str, frozenset[Block]]:
-    """The block rules that look at each scope."""
-    looked_at = [(budget.scope, budget.window) for budget in plan.budgets]
-    looked_at += [(scope, meter.window) for scope, meter in plan.meters.items()]
-    found: dict[str, frozenset[Block]] = {}
-    for scope, rule in looked_at:
-        if isinstance(rule, Block):
-            found[scope] = found.get(scope, frozenset()) | {rule}
-    return found
 
 
 def _block_start(sql: Sql, scope: str, rule: Block, at_ms: int) -> int | None:

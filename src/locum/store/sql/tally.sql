@@ -18,10 +18,11 @@ VALUES
     (:run, :task, :chain, :tier, :account, :agent, :key, :model, :session, :at_ms,
      :input, :output, :cache_read, :cache_write);
 
--- name: add_bucket
--- Add to the total of one scope in one hour.
+-- name: add_buckets
+-- Add to the totals of up to four scopes in one hour; a scope that is null is none.
 INSERT INTO bucket (scope, hour_ms, input, output, cache_read, cache_write)
-VALUES (:scope, :hour_ms, :input, :output, :cache_read, :cache_write)
+SELECT column1, :hour_ms, :input, :output, :cache_read, :cache_write
+FROM (VALUES (:scope_1), (:scope_2), (:scope_3), (:scope_4)) WHERE column1 IS NOT NULL
 ON CONFLICT (scope, hour_ms) DO UPDATE SET
     input = bucket.input + excluded.input, output = bucket.output + excluded.output,
     cache_read = bucket.cache_read + excluded.cache_read, cache_write = bucket.cache_write + excluded.cache_write;
