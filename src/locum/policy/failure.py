@@ -126,7 +126,7 @@ class Failure:
 def backoff_ms(base_ms: int, cap_ms: int, strikes: int) -> int:
     """`base_ms` doubled for every strike after the first, at most `cap_ms`; `strikes` counts from 1."""
     assert strikes >= 1
-    return min(cap_ms, base_ms << min(strikes - 1, 30))
+    return min(cap_ms, base_ms << min(strikes - 1, 62))  # of one millisecond, longer than any clock runs
 
 
 def hold_until_ms(failure: Failure, strikes: int, now_ms: int, jitter_ms: int = 0) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from locum.policy.failure import (
@@ -182,6 +182,7 @@ def test_a_hold_always_ends_and_never_before_it_began(
 
 
 @given(base_ms=st.integers(0, DAY), cap_ms=st.integers(0, 30 * DAY), strikes=st.integers(1, 200))
+@example(base_ms=1, cap_ms=2**30 + 1, strikes=32)
 def test_backoff_is_a_doubling_under_a_cap(base_ms: int, cap_ms: int, strikes: int) -> None:
     """Back-off equals doubling step by step, and never shrinks with more failures."""
     value = base_ms
