@@ -35,6 +35,7 @@ ERRORS = {
     "rate_limit": FailureKind.RATE_LIMIT,
     "server_error": FailureKind.SERVER_ERROR,
 }
+"""What Claude Code calls its failures, in its stream and to its hooks."""
 # Limits the user set for one run (`--max-turns`, `--max-budget-usd`): the tier is fine, the task is too large for
 # them, and handing it to the next tier would spend what they were to save. So the task ends.
 _OWN_LIMITS = frozenset({"error_max_turns", "error_max_budget_usd"})

@@ -18,13 +18,14 @@ from locum.policy.usage import Usage
 _MOMENTS = {
     "UserPromptSubmit": Moment.PROMPT,
     "PreToolUse": Moment.TOOL,
+    "PostToolBatch": Moment.TOOL,  # all tools of one message are done, and the model is to be asked again
     "PostToolUse": Moment.SPENT,
     "SubagentStop": Moment.SPENT,
     "Stop": Moment.DONE,
     "StopFailure": Moment.FAILED,
     "SessionEnd": Moment.OVER,
 }
-_SHOWN = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "SubagentStop", "Stop"})
+_SHOWN = frozenset({"SessionStart", *_MOMENTS}) - {"StopFailure", "SessionEnd"}
 _DETAILS = re.compile(r"(?P<status>\d{3})\s+(?P<body>\{.*)", re.DOTALL)
 _STATUS = re.compile(r"\bAPI Error: (?P<status>\d{3})\b")
 
@@ -41,6 +42,7 @@ class ClaudeHooks:
     installed: tuple[Hook, ...] = (
         Hook("UserPromptSubmit", 5),
         Hook("PreToolUse", 5, "*"),
+        Hook("PostToolBatch", 5),
         Hook("Stop", 10),
         Hook("StopFailure", 10),
         Hook("SubagentStop", 10),
@@ -72,20 +74,19 @@ class ClaudeHooks:
         return hooks.failure(self._agent, signals, now_ms, timezone)
 
     def answer(self, told: Told, stop: Stop | None, note: str = "") -> dict[str, Any]:
-        """A blocked prompt is forgotten and shown again with the reason. A tool is denied and the turn halted, both
-        in one answer: the one alone lets the model go on, the other alone lets the tool still run.
+        """A blocked prompt is forgotten, and shown again with the reason.
+
+        A turn is halted in two steps: its tools are denied, and then the model is not asked again. One answer cannot
+        do both: a denial that also says `continue: false` does not halt, and without the denial the tool still runs.
         """
         shown = {"systemMessage": note} if note and told.event in _SHOWN else {}
         if stop is not None and told.moment is Moment.PROMPT:
             return {"decision": "block", "reason": stop.reason, **shown}
-        if stop is not None and stop.now and told.moment is Moment.TOOL:
-            denied = {
-                "hookEventName": told.event,
-                "permissionDecision": "deny",
-                "permissionDecisionReason": stop.reason,
-            }
-            return {"continue": False, "stopReason": stop.reason, "hookSpecificOutput": denied, **shown}
-        return shown
+        if stop is None or not stop.now or told.moment is not Moment.TOOL:
+            return shown
+        if told.event == "PreToolUse":
+            return {**hooks.denial(told, stop), **shown}
+        return {"continue": False, "stopReason": stop.reason, **shown}
 
     def entry(self, hook: Hook, command: str) -> dict[str, Any]:
         """What stands in settings.json."""

@@ -103,6 +103,16 @@ class Codex:
         return (_folder(seat, env) / "auth.json",)
 
 
+def told_error(message: str) -> Signal:
+    """What a sentence of Codex's own tells: that it failed, or tries again."""
+    retry = _RECONNECTING.match(message)
+    if retry and retry["waiting"]:  # it says so for ever and never ends by itself
+        return Signal(Mark.RETRY, retry["waiting"], FailureKind.NETWORK, rule="error:waiting for network")
+    if retry:
+        return Signal(Mark.RETRY, retry["why"], status=_status(retry["why"]), rule="error:reconnecting")
+    return Signal(Mark.FAILED, message, status=_status(message), rule="turn.failed")
+
+
 def _folder(seat: Seat, env: Mapping[str, str]) -> Path:
     return home_of(seat, env, "CODEX_HOME", ".codex")
 
@@ -138,9 +148,9 @@ def _event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
         case "item.started" | "item.completed":
             yield from _item(lines.table(event.get("item")), done=event["type"] == "item.completed")
         case "error":
-            yield _error(lines.text(event.get("message")))
+            yield told_error(lines.text(event.get("message")))
         case "turn.failed":
-            yield _error(lines.text(lines.table(event.get("error")).get("message")))
+            yield told_error(lines.text(lines.table(event.get("error")).get("message")))
         case "turn.completed":
             yield Signal(Mark.DONE, tokens=_tokens(lines.table(event.get("usage"))) or None)
 
@@ -152,15 +162,6 @@ def _item(item: Mapping[str, Any], *, done: bool) -> Iterator[Signal]:
         yield Signal(Mark.SAID, said)
     elif kind in _TOOLS and name:
         yield Signal(Mark.TOOL_DONE if done else Mark.TOOL, name)
-
-
-def _error(message: str) -> Signal:
-    retry = _RECONNECTING.match(message)
-    if retry and retry["waiting"]:  # it says so for ever and never ends by itself
-        return Signal(Mark.RETRY, retry["waiting"], FailureKind.NETWORK, rule="error:waiting for network")
-    if retry:
-        return Signal(Mark.RETRY, retry["why"], status=_status(retry["why"]), rule="error:reconnecting")
-    return Signal(Mark.FAILED, message, status=_status(message), rule="turn.failed")
 
 
 def _status(message: str) -> int | None:

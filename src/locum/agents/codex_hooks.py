@@ -1,25 +1,30 @@
-"""The hooks of Codex: they can stop a prompt and deny tools; a turn's failure stands in its rollout alone."""
+"""The hooks of Codex: they can stop a prompt and deny tools, and tell of a limit; other failures the rollout tells."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from locum.agents import hooks, lines
 from locum.agents.base import Agent, Line, Mark, Signal, Source
+from locum.agents.codex import told_error
 from locum.agents.hooks import Hook, Moment, Stop, Told
-from locum.policy.failure import Failure
+from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import Usage
 
 _MOMENTS = {
     "UserPromptSubmit": Moment.PROMPT,
     "PreToolUse": Moment.TOOL,
     "PostToolUse": Moment.SPENT,
+    "PostModelRequest": Moment.SPENT,
     "SubagentStop": Moment.SPENT,
     "Stop": Moment.DONE,
     "SessionEnd": Moment.OVER,
 }
-_SHOWN = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "SubagentStop", "Stop"})
+_SHOWN = frozenset({"SessionStart", *_MOMENTS}) - {"PostModelRequest", "SessionEnd"}
+# What Codex does not try again by itself. Of any other failed request it cannot be told here whether it is the end.
+_FINAL = frozenset({FailureKind.CREDIT_EXHAUSTED, FailureKind.USAGE_LIMIT})
 
 
 class CodexHooks:
@@ -34,13 +39,14 @@ class CodexHooks:
     installed: tuple[Hook, ...] = (
         Hook("UserPromptSubmit", 5),
         Hook("PreToolUse", 5, "*"),
+        Hook("PostModelRequest", 5),
         Hook("Stop", 10),
         Hook("SessionEnd", 3),  # Codex allows no more
     )
     cannot = (
         "Codex cannot be halted in the middle of a turn: its tools are denied, and the model is asked on until it "
-        "gives up. Its hooks must be trusted once, with /hooks in Codex itself: until then they are not run, and "
-        "nothing says so."
+        "gives up. Its hooks must be trusted once, and again when they change: Codex asks when it is started in a "
+        "terminal, and /hooks shows them. Until then they are not run, and `codex exec` does not say so."
     )
 
     def __init__(self, agent: Agent) -> None:
@@ -48,8 +54,18 @@ class CodexHooks:
         self._agent = agent
 
     def told(self, body: Mapping[str, Any]) -> Told:
-        """What a hook's JSON tells."""
-        return hooks.heard(body, _MOMENTS, "turn_id")
+        """What a hook's JSON tells. A request that failed because of a limit ends its turn, and no other hook says
+        so; what Codex may still try again is left for the rollout to tell.
+        """
+        told = hooks.heard(body, _MOMENTS, "turn_id")
+        error = lines.text(body.get("error"))
+        if told.event != "PostModelRequest" or not error:
+            return told
+        signal = told_error(error)
+        failure = hooks.failure(self._agent, [signal], 0, "UTC")
+        if failure is None or failure.kind not in _FINAL:
+            return told
+        return replace(told, moment=Moment.FAILED, signal=signal)
 
     def subagents(self, told: Told) -> str:  # noqa: ARG002
         """They are threads of their own, somewhere among all others."""
@@ -74,12 +90,7 @@ class CodexHooks:
         if stop is not None and told.moment is Moment.PROMPT:
             return {"decision": "block", "reason": stop.reason, **shown}
         if stop is not None and stop.now and told.moment is Moment.TOOL:
-            denied = {
-                "hookEventName": told.event,
-                "permissionDecision": "deny",
-                "permissionDecisionReason": stop.reason,
-            }
-            return {"hookSpecificOutput": denied, **shown}
+            return {**hooks.denial(told, stop), **shown}
         return shown
 
     def entry(self, hook: Hook, command: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from locum.agents import hooks, lines
@@ -23,7 +22,7 @@ _MOMENTS = {
     "AfterAgent": Moment.DONE,
     "SessionEnd": Moment.OVER,
 }
-_SHOWN = frozenset({"SessionStart", "AfterTool", *(event for event in _MOMENTS if event != "SessionEnd")})
+_SHOWN = frozenset({"SessionStart", *_MOMENTS}) - {"SessionEnd"}
 
 
 class GeminiHooks:
@@ -57,8 +56,8 @@ class GeminiHooks:
         """They lie in a folder beside the session's own chat log, named by the session."""
         if not told.transcript:
             return ""
-        folder = PurePosixPath(told.transcript).parent / told.session
-        return f"{glob.escape(str(folder))}/*.jsonl"
+        folder, _, _ = told.transcript.rpartition("/")
+        return f"{glob.escape(folder)}/{told.session}/*.jsonl"
 
     def read(self, line: Line) -> tuple[Usage | Signal, ...]:
         """What one line of a chat log tells: a message, or several that are set anew."""
@@ -73,14 +72,15 @@ class GeminiHooks:
         return None
 
     def answer(self, told: Told, stop: Stop | None, note: str = "") -> dict[str, Any]:
-        """A prompt that is denied is forgotten. A tool is denied and the turn ended; so is a request to the model."""
+        """A prompt that is denied is forgotten, and so is a request to the model: the turn ends, and says why. A tool
+        that is denied and no more would have the model asked again.
+        """
         shown = {"systemMessage": note} if note and told.event in _SHOWN else {}
-        if stop is not None and told.moment is Moment.PROMPT:
-            return {"decision": "deny", "reason": stop.reason, **shown}
-        if stop is not None and stop.now and told.moment is Moment.TOOL:
-            denied = {"decision": "deny", "reason": stop.reason}
-            return {"continue": False, "stopReason": stop.reason, **denied, **shown}
-        return shown
+        if stop is None or not (told.moment is Moment.PROMPT or (stop.now and told.moment is Moment.TOOL)):
+            return shown
+        denied = {"decision": "deny", "reason": stop.reason, **shown}
+        # A request to the model that is stopped in this way ends too, but says nothing.
+        return {"continue": False, "stopReason": stop.reason, **denied} if told.event == "BeforeTool" else denied
 
     def entry(self, hook: Hook, command: str) -> dict[str, Any]:
         """What stands in settings.json. Times are milliseconds there."""

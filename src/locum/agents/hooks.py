@@ -55,6 +55,9 @@ class Stop:
     reason: str
     now: bool = False
 
+    def __post_init__(self) -> None:
+        assert self.reason.strip(), "a stop says why: an agent may ignore one that does not"
+
 
 @dataclass(frozen=True, slots=True)
 class Hook:
@@ -83,7 +86,7 @@ def heard(body: Mapping[str, Any], moments: Mapping[str, Moment], turn: str = ""
         Moment.TEST if event == TEST_EVENT else moments.get(event, Moment.NOTE),
         event,
         session,
-        lines.key(body.get(turn)),
+        lines.key(body.get(turn)) if turn else "",
         _path(body.get("transcript_path")),
         lines.key(body.get("model")) or None,
     )
@@ -97,6 +100,12 @@ def failure(agent: Agent, signals: Sequence[Signal], now_ms: int, timezone: str)
     verdict = agent.verdict(End(None, now_ms, timezone=timezone), signals)
     assert isinstance(verdict, Failure), "a failure that was told last is a failure"
     return verdict
+
+
+def denial(told: Told, stop: Stop) -> dict[str, Any]:
+    """A tool denied, as Claude Code and all that copied its hooks understand it."""
+    why = {"permissionDecision": "deny", "permissionDecisionReason": stop.reason}
+    return {"hookSpecificOutput": {"hookEventName": told.event, **why}}
 
 
 def entry(hook: Hook, called: dict[str, Any]) -> dict[str, Any]:
