@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import structlog
@@ -18,7 +20,7 @@ from locum.engine.bell import Bell
 from locum.engine.redact import Redactor
 from locum.engine.seats import Seats
 from locum.engine.spool import Tail
-from locum.engine.transcript import Caller, Found, Reading, find
+from locum.engine.transcript import Caller, Found, Reading, find, keeps
 from locum.errors import StateError, UsageError
 from locum.policy.explain import stopped
 from locum.policy.failure import Failure
@@ -28,6 +30,8 @@ from locum.policy.usage import NO_TOKENS, Usage
 from locum.store.ledger import Ledger
 
 log = structlog.get_logger(__name__)
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 LOOK_AGAIN = (0.25, 1.0, 5.0)
 """Seconds between the looks at a transcript after a hook: its agent writes the last rows after it has called."""
@@ -70,12 +74,16 @@ class Intake:
     bell: Bell
     stopping: anyio.Event
     _group: TaskGroup | None = None
+    _waiting: list[Work] = field(default_factory=list)
     _readings: OrderedDict[Path, Reading] = field(default_factory=OrderedDict)
     _expected: set[str] = field(default_factory=set)
 
     def begin(self, group: TaskGroup) -> None:
-        """Read transcripts in this group from now on."""
+        """Read transcripts in this group from now on, first those that were told of before it was there."""
         self._group = group
+        for work in self._waiting:
+            group.start_soon(work)
+        self._waiting.clear()
 
     def end(self) -> None:
         """Let every reading come to its end; `stopping` is set."""
@@ -104,7 +112,7 @@ class Intake:
             note = note or _unknown(named)
         reading = None
         if found and found.there and told.moment is not Moment.TEST:
-            reading = self._reading(hooks, told, found, place)
+            reading = self._reading(hooks, told, found, caller, place)
         elif found and told.moment is not Moment.TEST:
             self._expect(hooks, told, caller, named)
         if told.moment in _ENDS:
@@ -120,7 +128,7 @@ class Intake:
     def _place(self, hooks: Hooks, found: Found | None, named: Named) -> Place | None:
         """The tier that was named, else the only one whose agent keeps its sessions there."""
         homes = self.seats().homes(hooks.agent, hooks.variable, hooks.folder)
-        fitting = [tier for tier, home in homes.items() if found and home.resolve() == found.home]
+        fitting = [tier for tier, home in homes.items() if found and keeps(home, hooks, found.path)]
         return placed(self.ledger.plan, named.chain, named.tier, fitting)
 
     def _stop(self, moment: Moment, place: Place | None) -> Stop | None:
@@ -138,23 +146,28 @@ class Intake:
         """Report the end of a turn, once: by its own id, else by how far its transcript went."""
         failure = None
         if told.signal is not None:
-            limits = reading.limits.values() if reading else ()
-            failure = hooks.verdict((*limits, told.signal), self.clock.now_ms(), self._timezone())
+            limits, signal = reading.limits.values() if reading else (), self.redactor().told(told.signal)
+            failure = hooks.verdict((*limits, signal), self.clock.now_ms(), self._timezone())
         if failure is None and told.moment is not Moment.DONE:
             return  # a failure that no hook tells of stands in the transcript, and is reported where it is read
         if await self.ledger.session_owner(told.session):
             return
-        turn = told.turn or (str(reading.tails[reading.path].position) if reading else told.event)
+        # What has neither an id nor a transcript is told apart by its time: told again, it extends its own hold.
+        turn = told.turn or (reading.position if reading else f"at {self.clock.now_ms()}")
         done = anyio.Event()
 
         async def report() -> None:
-            await self._report(hooks, told.session, f"{turn}:{told.moment}", place, failure, reading, told.model)
-            done.set()
+            try:
+                await self._report(hooks, told.session, f"{turn}:{told.moment}", place, failure, reading, told.model)
+            except Exception:
+                log.exception("session_end_not_understood", session=told.session)  # a bug of ours ends nothing else
+            finally:
+                done.set()
 
-        if self._group:
-            self._group.start_soon(report)
-            with anyio.move_on_after(PATIENCE):
-                await done.wait()
+        if not self._start(report):
+            await report()  # the daemon is stopping: once, and it does not wait for the disk any more
+        with anyio.move_on_after(PATIENCE):
+            await done.wait()
 
     async def _report(
         self,
@@ -166,7 +179,10 @@ class Intake:
         reading: Reading | None,
         model: str | None = None,
     ) -> None:
-        tokens = reading.counted if reading and reading.counted else None
+        counted = NO_TOKENS
+        if reading:
+            counted, reading.counted = reading.counted, NO_TOKENS
+        tokens = counted or None
         report = Report(hooks.agent, f"{session}:{turn}", place, tokens, failure=failure, session=session, model=model)
         while True:
             try:
@@ -178,9 +194,8 @@ class Intake:
                     return
                 with anyio.move_on_after(DISK_PAUSE):
                     await self.stopping.wait()
-        if reading:
-            reading.counted -= tokens or NO_TOKENS
-            reading.failures.clear()
+        if reading and found.duplicate:
+            reading.counted += counted
         if failure and not found.duplicate:
             tier = place.tier.name if place else None
             log.warning("session_failed", agent=hooks.agent, session=session, tier=tier, kind=failure.kind)
@@ -190,9 +205,9 @@ class Intake:
 
     def _expect(self, hooks: Hooks, told: Told, caller: Caller, named: Named) -> None:
         """Look again soon for a transcript that its agent has named, but not written yet."""
-        if self._group and told.transcript not in self._expected and len(self._expected) < READINGS_KEPT:
+        if told.transcript not in self._expected and len(self._expected) < READINGS_KEPT:
             self._expected.add(told.transcript)
-            self._group.start_soon(self._look_later, hooks, told, caller, named)
+            self._start(partial(self._look_later, hooks, told, caller, named))
 
     async def _look_later(self, hooks: Hooks, told: Told, caller: Caller, named: Named) -> None:
         try:
@@ -200,41 +215,41 @@ class Intake:
                 with anyio.move_on_after(pause):
                     await self.stopping.wait()
                 if (found := self._find(hooks, told, caller)) and found.there:
-                    self._reading(hooks, told, found, self._place(hooks, found, named))
+                    self._reading(hooks, told, found, caller, self._place(hooks, found, named))
                     return
         except UsageError as error:
             log.warning("transcript_refused", session=told.session, error=str(error))
         finally:
             self._expected.discard(told.transcript)
 
-    def _reading(self, hooks: Hooks, told: Told, found: Found, place: Place | None) -> Reading:
+    def _reading(self, hooks: Hooks, told: Told, found: Found, caller: Caller, place: Place | None) -> Reading:
         """The reading of this transcript, called to look again."""
         path = found.path
         reading = self._readings.pop(path, None)
         if reading is None:
-            reading = Reading(hooks, replace(told, transcript=str(path)), self.clock.now_ms() - HEARD_BEFORE_MS)
+            since_ms = self.clock.now_ms() - HEARD_BEFORE_MS
+            reading = Reading(hooks, replace(told, transcript=str(path)), caller.uid, since_ms)
         self._readings[path] = reading  # the last called are the last to be forgotten
         for old in [each for each in self._readings.values() if not each.followed][:-READINGS_KEPT]:
             del self._readings[old.path]
         reading.place = place
         reading.called.ring()
-        if not reading.followed and self._group:
-            reading.followed = True
-            self._group.start_soon(self._follow, reading)
+        if not reading.followed:
+            reading.followed = self._start(partial(self._follow, reading))
         return reading
 
     async def _follow(self, reading: Reading) -> None:
-        """Read what is new at each call, and a few times after it."""
+        """Read what is new at each call, and a few times after it; what the ledger cannot take, until it can."""
         pauses = list(LOOK_AGAIN)
         try:
             while not self.stopping.is_set():
                 heard = reading.called.heard()
-                await self._catch_up(reading)
+                whole = await self._catch_up(reading)
                 reading.read_up_to = heard
                 reading.read.ring()
-                if reading.called.heard() == heard and not pauses:
+                if reading.called.heard() == heard and not pauses and whole:
                     return
-                await reading.called.wait(heard, pauses.pop(0) if pauses else 0)
+                await reading.called.wait(heard, pauses.pop(0) if pauses else DISK_PAUSE)
                 if reading.called.heard() != heard:
                     pauses = list(LOOK_AGAIN)
         except Exception:
@@ -245,8 +260,8 @@ class Intake:
             reading.followed = False
             reading.read.ring()
 
-    async def _catch_up(self, reading: Reading) -> None:
-        """Read to the end of what is there. What the ledger cannot take now is read again at the next call."""
+    async def _catch_up(self, reading: Reading) -> bool:
+        """Read to the end of what is there. False when the ledger cannot take it now: then it is read again."""
         redact = self.redactor()
         reading.trouble = ""
         try:
@@ -258,6 +273,8 @@ class Intake:
             log.error("usage_not_recorded", transcript=str(reading.path), error=str(error))  # noqa: TRY400 - a sentence
             reading.trouble = f"locum could not count this session just now: {error}"
             reading.rewind()
+            return False
+        return True
 
     async def _read(self, reading: Reading, tail: Tail, redact: Redactor) -> bool:
         """Read and count one chunk; whether there is more."""
@@ -288,6 +305,15 @@ class Intake:
         if failure and not await self.ledger.session_owner(reading.session):
             at = f"@{reading.failed_at}"
             await self._report(reading.hooks, reading.session, at, reading.place, failure, reading)
+        reading.failures.clear()
+
+    def _start(self, work: Work) -> bool:
+        """Do this beside everything else, as soon as there is a group to do it in; False when there never will be."""
+        if self._group:
+            self._group.start_soon(work)
+        elif not self.stopping.is_set():
+            self._waiting.append(work)
+        return bool(self._group) or not self.stopping.is_set()
 
     def _timezone(self) -> str:
         return host_timezone(self.seats().environ)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import glob
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ TAIL = 16 << 10
 LARGEST_META = 1 << 20
 MOST = 4 << 30
 """Bytes of one file that are read: no session is that long, but a file of holes may be."""
+MOST_FOLDERS = 10_000
+"""Folders that are looked into for an agent's transcripts: one for each day of 27 years."""
 LATEST_MS = 1 << 42
 """A moment in 2109: a file that says it is younger was dated by somebody."""
 
@@ -225,7 +229,25 @@ class Tail:
         return Line(self.source, data.removesuffix(b"\r"), offset, self.run, cut, *told)
 
 
-def expand(patterns: tuple[str, ...]) -> list[Path]:
-    """The files that glob patterns name now, regular files only."""
-    found = {Path(name) for pattern in patterns for name in glob.glob(pattern, recursive=True)}  # noqa: PTH207 - absolute patterns
+def expand(patterns: tuple[str, ...], *, links: bool = True) -> list[Path]:
+    """The files that glob patterns name now, regular files only.
+
+    `**` goes into real folders only, and not into more than `MOST_FOLDERS`: a link may lead anywhere, also upwards.
+    `links` False: it does not begin at one either.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        above, deep, name = pattern.partition("/**/")
+        if not deep:
+            found.update(map(Path, glob.glob(pattern)))  # noqa: PTH207 - absolute patterns
+            continue
+        for top in glob.glob(above):  # noqa: PTH207 - as above
+            if links or not Path(top).is_symlink():
+                found.update(_below(top, name))
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def _below(top: str, pattern: str) -> Iterator[Path]:
+    """What lies in `top` and the folders in it under such a name."""
+    for folder, _, names in islice(os.walk(top), MOST_FOLDERS):
+        yield from (Path(folder, name) for name in fnmatch.filter(names, pattern))

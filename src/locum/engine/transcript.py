@@ -6,6 +6,7 @@ import os
 import pwd
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,11 +38,13 @@ class Caller:
 class Reading:
     """One session's transcript and those of its subagents, read once and then followed.
 
-    `told` is the first hook that told of it, with the transcript's real path. `since_ms`: a failure from before is old.
+    `told` is the first hook that told of it, with the transcript's real path, `owner` the user whose file that is.
+    `since_ms`: a failure from before is old.
     """
 
     hooks: Hooks
     told: Told
+    owner: int
     since_ms: int
     place: Place | None = None
     tails: dict[Path, Tail] = field(default_factory=dict)
@@ -70,13 +73,25 @@ class Reading:
         """The agent's id of the session."""
         return self.told.session
 
+    @property
+    def position(self) -> str:
+        """How far the transcript was read: another whenever a turn was added to it."""
+        return str(self.tails[self.path].position) if self.path in self.tails else "unread"
+
     def look(self) -> Iterable[Tail]:
         """Every file of the session that is there now."""
-        beside = self.hooks.subagents(self.told)
-        for path in (self.path, *expand((beside,) if beside else ())):
+        for path in (self.path, *self._beside()):
             if path not in self.tails:
                 self.tails[path] = Tail(path, Source.TRANSCRIPT, "", self.session, self.since_ms)
         return tuple(self.tails.values())
+
+    def _beside(self) -> Iterable[Path]:
+        """The transcripts of its subagents: no others' files, and none that lie elsewhere behind a link."""
+        pattern, folder = self.hooks.subagents(self.told), self.path.parent
+        for path in expand((pattern,), links=False) if pattern else ():
+            with suppress(OSError):
+                if path.stat().st_uid == self.owner and folder in Path(os.path.realpath(path)).parents:
+                    yield path
 
     def heed(self, tail: Tail, told: Signal, offset: int) -> None:
         """Keep what matters of a signal: of failures those since the last thing that went well."""
@@ -100,10 +115,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A transcript's real path, the agent's home that it lies in, and whether it has been written yet."""
+    """A transcript's real path, and whether it has been written yet."""
 
     path: Path
-    home: Path
     there: bool
 
 
@@ -124,10 +138,14 @@ def find(text: str, hooks: Hooks, caller: Caller, homes: Iterable[Path]) -> Foun
     except OSError as error:
         raise _refused(text, (error.strerror or "it cannot be opened").lower()) from error
     for home in (*homes, *_homes_of(caller, hooks)):
-        folder = Path(os.path.realpath(home))
-        if (folder / hooks.below) in real.parents:
-            return Found(real, folder, there)
+        if keeps(home, hooks, real):
+            return Found(real, there)
     raise _refused(text, f"it does not lie in the user's own {hooks.folder}/{hooks.below}")
+
+
+def keeps(home: Path, hooks: Hooks, path: Path) -> bool:
+    """Whether `path`, a transcript's real one, lies where an agent with that home keeps its sessions, really."""
+    return Path(os.path.realpath(home / hooks.below)) in path.parents
 
 
 def _opened(path: Path, caller: Caller) -> Path:

@@ -212,7 +212,7 @@ def report(each: ReportView) -> dict[str, Any]:
         "failure": each.failure,
         "reason": each.reason or None,
         "cost_usd": None if each.cost_micros is None else each.cost_micros / 1_000_000,
-        "tokens": totals(each.tokens) if each.tokens else None,
+        "tokens": None if each.tokens is None else totals(each.tokens),
     }
 
 

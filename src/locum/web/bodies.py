@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -15,9 +16,9 @@ from pydantic import (
     ValidationError,
     WrapValidator,
 )
-from pydantic_core import from_json
 from starlette.requests import Request
 
+from locum.agents.lines import parse
 from locum.config.expect import expect
 from locum.config.values import duration_ms
 from locum.errors import UsageError
@@ -163,13 +164,10 @@ async def read(request: Request, shape: type[B], largest: int = LARGEST_ORDER) -
         raise misread(error, tuple(field.alias or name for name, field in shape.model_fields.items())) from None
 
 
-async def read_object(request: Request) -> dict[str, Any]:
+async def read_object(request: Request) -> Mapping[str, Any]:
     """The body as a JSON object, whatever its keys. Raises TooLargeError or UsageError."""
-    try:
-        found = from_json(await _bytes(request, LARGEST_HOOK))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    found = parse(await _bytes(request, LARGEST_HOOK))
+    if found is None:
         raise UsageError("the body is not a JSON object", remedy="Send what the agent gave the hook, as it is.")
     return found
 

@@ -21,7 +21,7 @@ from locum.policy.failure import Failure
 from locum.policy.gate import Place, gate, placed
 from locum.policy.report import Report
 from locum.policy.usage import Tokens, Usage
-from locum.web.bodies import WorkDone, read, read_object
+from locum.web.bodies import FailureTold, WorkDone, read, read_object
 from locum.web.peer import caller_of
 from locum.words import iso
 
@@ -54,9 +54,8 @@ class HookCalls:
             return JSONResponse(await self._within(caller.run, body, usages))
         place = self._place(body)
         cost = None if body.cost_usd is None else int(body.cost_usd * 1_000_000)
-        report = Report(
-            RUNNERS, body.id, place, tokens, usages, _failure(body), body.session, body.model, body.provider, cost
-        )
+        failure = self._failure(body.failure)
+        report = Report(RUNNERS, body.id, place, tokens, usages, failure, body.session, body.model, body.provider, cost)
         found = await self.supervisor.report(report)
         return JSONResponse(await self._verdict(place, found.tokens, duplicate=found.duplicate))
 
@@ -132,13 +131,13 @@ class HookCalls:
             raise NotFoundError(f"{where} has no tier {body.tier}", remedy=f"Its tiers are {', '.join(listed)}.")
         return place
 
-
-def _failure(body: WorkDone) -> Failure | None:
-    told = body.failure
-    if told is None:
-        return None
-    reset_ms = None if told.reset_at is None else int(told.reset_at.timestamp() * 1000)
-    return Failure(told.kind, told.message or f"reported: {told.kind}", RUNNERS, reset_ms, model=body.model)
+    def _failure(self, told: FailureTold | None) -> Failure | None:
+        """What was told, without secrets. The model of the work is not one that the vendor has named as limited."""
+        if told is None:
+            return None
+        reset_ms = None if told.reset_at is None else int(told.reset_at.timestamp() * 1000)
+        message = self.supervisor.redactor()(told.message)
+        return Failure(told.kind, message or f"reported: {told.kind}", RUNNERS, reset_ms)
 
 
 def _tested(adapter: Hooks, answer: Answer) -> dict[str, Any]:
