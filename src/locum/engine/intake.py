@@ -77,6 +77,8 @@ class Intake:
     _waiting: list[Work] = field(default_factory=list)
     _readings: OrderedDict[Path, Reading] = field(default_factory=OrderedDict)
     _expected: set[str] = field(default_factory=set)
+    _stopped: set[str] = field(default_factory=set)
+    """Sessions that were told to stop since their last prompt: how such a turn ends says nothing of the tier."""
 
     def begin(self, group: TaskGroup) -> None:
         """Read transcripts in this group from now on, first those that were told of before it was there."""
@@ -119,7 +121,9 @@ class Intake:
             if reading:
                 await _caught_up(reading)
             await self._ended(hooks, told, place, reading)
-        return Answer(place, self._stop(told.moment, place), (reading.trouble if reading else "") or note)
+        stop = self._stop(told.moment, place)
+        self._remember(told, stop)
+        return Answer(place, stop, (reading.trouble if reading else "") or note)
 
     def _find(self, hooks: Hooks, told: Told, caller: Caller) -> Found | None:
         homes = self.seats().homes(hooks.agent, hooks.variable, hooks.folder).values()
@@ -140,6 +144,15 @@ class Intake:
             return None
         return Stop(stopped(self.ledger.plan, place, answer, now_ms), now=answer.halted)
 
+    def _remember(self, told: Told, stop: Stop | None) -> None:
+        """Which sessions were told to stop, until their next prompt."""
+        if len(self._stopped) >= READINGS_KEPT:
+            self._stopped.clear()
+        if told.moment is Moment.PROMPT:
+            self._stopped.discard(told.session)
+        if stop and told.moment is not Moment.TEST:
+            self._stopped.add(told.session)
+
     # ── how a turn ended ─────────────────────────────────────────────────────────────────────────────────
 
     async def _ended(self, hooks: Hooks, told: Told, place: Place | None, reading: Reading | None) -> None:
@@ -148,8 +161,10 @@ class Intake:
         if told.signal is not None:
             limits, signal = reading.limits.values() if reading else (), self.redactor().told(told.signal)
             failure = hooks.verdict((*limits, signal), self.clock.now_ms(), self._timezone())
-        if failure is None and told.moment is not Moment.DONE:
-            return  # a failure that no hook tells of stands in the transcript, and is reported where it is read
+        if failure is None and (told.moment is not Moment.DONE or told.session in self._stopped):
+            return  # what no hook tells of stands in the transcript; and what we have stopped ourselves proves nothing
+        if failure and reading:
+            reading.told_failure = (failure.kind, self.clock.now_ms())
         if await self.ledger.session_owner(told.session):
             return
         # What has neither an id nor a transcript is told apart by its time: told again, it extends its own hold.
@@ -301,8 +316,9 @@ class Intake:
         if not reading.failures:
             return
         signals = (*reading.limits.values(), *reading.failures)
-        failure = reading.hooks.verdict(signals, self.clock.now_ms(), self._timezone())
-        if failure and not await self.ledger.session_owner(reading.session):
+        now_ms = self.clock.now_ms()
+        failure = reading.hooks.verdict(signals, now_ms, self._timezone())
+        if failure and not _again(reading, failure, now_ms) and not await self.ledger.session_owner(reading.session):
             at = f"@{reading.failed_at}"
             await self._report(reading.hooks, reading.session, at, reading.place, failure, reading)
         reading.failures.clear()
@@ -324,6 +340,12 @@ def _unknown(named: Named) -> str:
     where = f"chain {named.chain}" if named.chain else "its service.json"
     tier = f"tier {named.tier}" if named.tier else "tier that alone has this agent and home"
     return f"locum: {where} has no {tier}: this session counts for none, and nothing stops it. Install its hooks anew."
+
+
+def _again(reading: Reading, failure: Failure, now_ms: int) -> bool:
+    """Whether a hook has told of this failure just now: Codex tells of a limit in both places."""
+    kind, at_ms = reading.told_failure or (None, 0)
+    return failure.kind is kind and now_ms - at_ms < HEARD_BEFORE_MS
 
 
 async def _caught_up(reading: Reading) -> None:

@@ -16,6 +16,7 @@ from locum.engine.bell import Bell
 from locum.engine.spool import Tail, expand
 from locum.errors import UsageError
 from locum.files import open_regular
+from locum.policy.failure import FailureKind
 from locum.policy.gate import Place
 from locum.policy.usage import NO_TOKENS, Tokens
 
@@ -53,6 +54,8 @@ class Reading:
     """The last reading of each of the vendor's windows, by window and model."""
     failed_at: int = 0
     """Where in the transcript its last failure stands: its id, so that it counts once however often it is read."""
+    told_failure: tuple[FailureKind, int] | None = None
+    """The last failure that a hook told of, and when: the transcript tells of it once more."""
     counted: Tokens = NO_TOKENS
     """What was new since the last turn that was reported."""
     called: Bell = field(default_factory=Bell)
