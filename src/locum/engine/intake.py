@@ -270,6 +270,7 @@ class Intake:
         except Exception:
             # A bug of ours costs this session its count: not the daemon, and not the agent its next prompt.
             log.exception("session_not_understood", transcript=str(reading.path))
+            reading.rewind()  # it was left in the middle of a line
             reading.trouble = "locum itself failed to count this session: its log says how; please report that"
         finally:
             reading.followed = False

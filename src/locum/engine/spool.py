@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from locum.agents.base import Line, Source
 from locum.files import open_regular, read_regular
@@ -26,6 +26,8 @@ TAIL = 16 << 10
 LARGEST_META = 1 << 20
 MOST = 4 << 30
 """Bytes of one file that are read: no session is that long, but a file of holes may be."""
+REMEMBERED = 1 << 10
+"""Bytes of what was read last that must still be there at the next look: more than two rows of a session share."""
 MOST_FOLDERS = 10_000
 """Folders that are looked into for an agent's transcripts: one for each day of 27 years."""
 LATEST_MS = 1 << 42
@@ -161,6 +163,7 @@ class Tail:
     """Whether the last look left something unread."""
     _offset: int = 0
     _inode: int = 0
+    _last: bytes = b""
     _held: bytearray = field(default_factory=bytearray)
     _skipping: bool = False
 
@@ -178,7 +181,7 @@ class Tail:
             return
         with open(descriptor, "rb") as file:  # noqa: PTH123 - by descriptor
             status = os.fstat(descriptor)
-            self._notice_replacement(status)
+            self._notice_replacement(status, file)
             file.seek(self._offset)
             end = min(status.st_size, self.most)
             while chunk := file.read(max(0, min(CHUNK, end - self._offset))):
@@ -200,9 +203,14 @@ class Tail:
         """Read everything again at the next look."""
         self._inode = 0
 
-    def _notice_replacement(self, stat: os.stat_result) -> None:
-        if stat.st_ino != self._inode or stat.st_size < self._offset:
-            self._inode, self._offset, self._skipping = stat.st_ino, 0, False
+    def _notice_replacement(self, stat: os.stat_result, file: BinaryIO) -> None:
+        """Begin anew with another file: one of another number, a shorter one, one that does not hold what was read.
+
+        A number alone is no proof: that of a file that was deleted is given to the next one.
+        """
+        file.seek(self._offset - len(self._last))
+        if stat.st_ino != self._inode or stat.st_size < self._offset or file.read(len(self._last)) != self._last:
+            self._inode, self._offset, self._last, self._skipping = stat.st_ino, 0, b"", False
             self._held.clear()
 
     def _split(self, chunk: bytes) -> Iterator[Line]:
@@ -218,6 +226,7 @@ class Tail:
         if not self._skipping:
             self._held += chunk[at:]
         self._offset += len(chunk)
+        self._last = (self._last + chunk)[-REMEMBERED:]
         if len(self._held) > LONGEST_LINE:
             data = bytes(self._held[:LONGEST_LINE])
             yield self._line(data, self._offset - len(self._held), cut=True)

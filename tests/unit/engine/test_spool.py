@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,3 +102,19 @@ def test_meta_is_whole_or_absent(tmp_path: Path) -> None:
     (spool.folder / "meta.json").write_text("{")
     assert spool.meta() == {}
     assert (spool.folder.stat().st_mode & 0o777) == 0o700
+
+
+@pytest.mark.parametrize("way", ["in place", "another file"])
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_file_that_was_written_anew_is_read_from_its_start(tmp_path: Path, way: str, more: int) -> None:
+    """As long as before or longer, in place or under the number of the file that was deleted: nothing is missed."""
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"old1\nold2\n")
+    tail = Tail(path, Source.TRANSCRIPT, "r")
+    assert [line.data for line in tail.read() if line] == [b"old1", b"old2"]
+    if way == "another file":
+        path.unlink()
+    with path.open("r+b" if path.exists() else "xb") as file:
+        file.write(b"new1\nnew2\n" + b"new3\n" * more)
+    assert [line.data for line in tail.read() if line] == [b"new1", b"new2"] + [b"new3"] * more
+    assert [line for line in tail.read() if line] == []
