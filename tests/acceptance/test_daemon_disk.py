@@ -70,6 +70,29 @@ def test_usage_told_while_the_disk_is_full_is_recorded_when_it_is_not(tmp_path: 
         assert "Traceback" not in earth.log.read_text()
 
 
+def test_what_follows_a_task_waits_for_a_disk_that_is_full(tmp_path: Path) -> None:
+    """A command that ends while nothing can be written is run once, its end is on record when there is room again."""
+    with on_a_small_disk(tmp_path) as earth:
+        script = "echo x >>begun; while [ ! -e gate ]; do sleep 0.05; done; yes | head -c 200000; echo bad; exit 3"
+        earth.service["post_task"] = {"command": ["sh", "-c", script]}
+        earth.chain("well", {"a": [{}]})
+        tasks = [earth.do("well")["id"] for _ in range(2)]
+        earth.until(lambda: (tmp_path / "begun").exists() and (tmp_path / "begun").read_text() == "x\nx\n", "both run")
+        filler = fill(earth)
+        (tmp_path / "gate").touch()
+        until(lambda: "post_task_not_recorded" in earth.log.read_text(), "the disk is missed", log=earth.log)
+        assert earth.alive()
+        assert earth.task(tasks[0])["state"] == "done"
+        filler.unlink()
+        for task in tasks:
+            earth.until(lambda task=task: earth.task(task)["post_task"]["state"] == "failed", "it is on record")
+            assert earth.task(task)["post_task"]["reason"] == "exit code 3: bad"
+        assert (tmp_path / "begun").read_text() == "x\nx\n"
+        assert len(earth.notices("post_task_failed", "well")) == 2
+        assert earth.client.get("/audit")["problems"] == []
+        assert "Traceback" not in earth.log.read_text()
+
+
 def test_a_daemon_stops_cleanly_on_a_full_disk(tmp_path: Path) -> None:
     """A stop is not held up by a disk that takes nothing: the agents end, and the next daemon knows their runs."""
     with on_a_small_disk(tmp_path) as earth:

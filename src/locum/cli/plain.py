@@ -71,10 +71,14 @@ def failure(chain: Json) -> str:
 
 
 def config_lines(status: Json) -> Iterator[str]:
-    """Which file is in use, and what is wrong with a newer edit of it."""
+    """Which file is in use, what is wrong with a newer edit of it, and with the command after the last task."""
     yield f"config: {status['config']['path']}"
     for problem in status["config"]["problems"]:
         yield f"refused edit: {problem}"
+    last = (status.get("post_task") or {}).get("last_failure")
+    if last is not None:
+        ago = span(now_ms() - (from_iso(last["at"]) or 0))
+        yield f"post_task failed after {last['task']} ({ago} ago): {clean(last['reason'])}"
 
 
 def status(found: Json, usage: Json) -> Iterator[str]:
@@ -109,6 +113,8 @@ def tasks(found: Sequence[Json]) -> Iterator[str]:
         at_ms = from_iso(each["created"])
         assert at_ms is not None, "every task has a beginning"
         end = f" ({clean(each['reason'])})" if each["reason"] else ""
+        if (after := each.get("post_task")) and after["state"] == "failed":
+            end += f" [post_task failed: {clean(after['reason'])}]"
         yield f"{each['id']}  {each['state']:9}  {each['chain']}  {_stamp(at_ms)}  {clean(each['title'])}{end}"
 
 

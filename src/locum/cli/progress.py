@@ -38,6 +38,8 @@ class Teller:
                 _note("←", returned(happening), "green")
             case "waiting":
                 _note("…", waiting(happening), "yellow")
+            case "post_task":
+                _note("!", f"post_task failed: {clean(happening['reason'])}", "yellow")
             case "ended":
                 mark, colour = _ENDS[happening["state"]]
                 _note(mark, f"{self.task} {ended(happening, attempted=self.attempted)}", colour)

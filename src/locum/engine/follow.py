@@ -14,7 +14,7 @@ from locum.engine.redact import Redactor
 from locum.engine.spool import Spool, Tail
 from locum.policy.board import Event, EventKind
 from locum.policy.chain import Next, free_at_ms, pick
-from locum.policy.task import Run, RunState, Task, TaskState, avoided
+from locum.policy.task import PostTaskState, Run, RunState, Task, TaskState, avoided
 from locum.store.ledger import Ledger
 
 LOOK_EVERY = 0.2
@@ -77,6 +77,9 @@ async def follow(service: Service, task_id: str, *, from_start: bool) -> AsyncGe
                 yield _switch(event)
         task = await ledger.task(task.id)
         if task.state.ended and shown >= len(await ledger.runs(task.id)):
+            after = (await ledger.post_tasks.of([task.id])).get(task.id)
+            if after is not None and after.state is PostTaskState.FAILED:
+                yield {"type": "post_task", "state": after.state.value, "exit": after.exit, "reason": after.reason}
             yield await _ended(service, task)
             return
         if task.state is TaskState.QUEUED:

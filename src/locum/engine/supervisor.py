@@ -26,6 +26,7 @@ from locum.engine.bell import Bell
 from locum.engine.follow import follow
 from locum.engine.intake import Intake
 from locum.engine.launch import free_bytes, resumed
+from locum.engine.post_task import PostTasks
 from locum.engine.process import Processes
 from locum.engine.redact import Redactor
 from locum.engine.seats import Seats
@@ -82,6 +83,7 @@ class Supervisor:
         self.intake = Intake(
             self.ledger, self.clock, lambda: self.attempts.seats, self.redactor, self.bell, self.stopping
         )
+        self.post_tasks = PostTasks(self)
 
     @property
     def loaded(self) -> Loaded:
@@ -258,6 +260,7 @@ class Supervisor:
             self.intake.begin(group)
             group.start_soon(self._watch_config)
             group.start_soon(self._retire)
+            group.start_soon(self.post_tasks.run)
             while not self.stopping.is_set():
                 heard = self.bell.heard()
                 try:
@@ -373,6 +376,7 @@ class Supervisor:
     async def _retire_once(self) -> None:
         before_ms = self.clock.now_ms() - self.loaded.service.limits.retention_ms
         await self.ledger.prune(before_ms)
+        await self.post_tasks.retire(before_ms)
         kept = {run.id for run in await self.ledger.open_runs()}
         for folder in (self.state / "runs").iterdir():
             if folder.name not in kept and folder.lstat().st_mtime_ns < before_ms * 1_000_000:

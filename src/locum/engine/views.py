@@ -10,10 +10,10 @@ from locum.policy.board import Board, Event, Hold
 from locum.policy.chain import TierState, holds_on, is_exhausted, pick, state_of
 from locum.policy.notice import Notice
 from locum.policy.plan import Brake, Chain, Plan, Target
-from locum.policy.task import Run, Task, TaskState
+from locum.policy.task import PostTask, PostTaskState, Run, Task, TaskState
 from locum.policy.usage import TOKEN_TYPES, Tokens
 from locum.policy.window import Window, WindowRule, kind, timezone_of
-from locum.store.views import AuditReport, ReportView, UsageView
+from locum.store.views import AuditReport, PostTasksView, ReportView, UsageView
 from locum.words import iso
 
 SCHEMA = 1
@@ -38,18 +38,14 @@ def status(
     """How every chain stands. `busy` are the targets at work, `counts` the tasks that have not ended."""
     return {
         "schema": SCHEMA,
-        "chains": {
-            name: {
-                **_chain(board, chain, now_ms, busy),
-                "running": counts.get((name, TaskState.RUNNING), 0),
-                "queued": counts.get((name, TaskState.QUEUED), 0),
-            }
-            for name, chain in plan.chains.items()
-        },
+        "chains": {name: standing(board, chain, now_ms, busy, counts) for name, chain in plan.chains.items()},
     }
 
 
-def _chain(board: Board, chain: Chain, now_ms: int, busy: Collection[Target]) -> dict[str, Any]:
+def standing(
+    board: Board, chain: Chain, now_ms: int, busy: Collection[Target], counts: Mapping[tuple[str, TaskState], int]
+) -> dict[str, Any]:
+    """How one chain stands."""
     state = board.chain(chain.name)
     active = pick(board, chain, now_ms, busy=busy)
     return {
@@ -61,6 +57,8 @@ def _chain(board: Board, chain: Chain, now_ms: int, busy: Collection[Target]) ->
         "paused": state.paused,
         "exhausted": is_exhausted(board, chain, now_ms),
         "tiers": [_tier(board, chain, index, now_ms, busy) for index in range(len(chain.tiers))],
+        "running": counts.get((chain.name, TaskState.RUNNING), 0),
+        "queued": counts.get((chain.name, TaskState.QUEUED), 0),
     }
 
 
@@ -97,11 +95,15 @@ def usage(plan: Plan, views: Mapping[str, UsageView]) -> dict[str, Any]:
 
     `unattributed` is what sessions have used of which it is not known whose tier they use, ever.
     """
-    halts = {each.owner: each.limit for each in plan.budgets if each.brake is Brake.HALT}
-    chains = {name: measured(views[f"chain:{name}"], halts.get(name)) for name in plan.chains}
+    chains = {name: measured(views[f"chain:{name}"], halt(plan, name)) for name in plan.chains}
     tiers = {name: measured(views[f"tier:{name}"]) for name in plan.tiers}
     nobody = {"totals": totals(views["unattributed"].totals)}
     return {"schema": SCHEMA, **chains[main_chain(plan)], "chains": chains, "tiers": tiers, "unattributed": nobody}
+
+
+def halt(plan: Plan, chain: str) -> int | None:
+    """The `usage_halt_tokens` of a chain; None without one."""
+    return next((each.limit for each in plan.budgets if each.brake is Brake.HALT and each.owner == chain), None)
 
 
 def measured(view: UsageView, halt: int | None = None) -> dict[str, Any]:
@@ -168,6 +170,20 @@ def run(each: Run) -> dict[str, Any]:
         "session": each.session,
         "tokens": totals(each.tokens) if each.usage_known else None,
     }
+
+
+def post_task(each: PostTask | None) -> dict[str, Any] | None:
+    """What became of the operator's command after a task; null where none follows it."""
+    if each is None:
+        return None
+    return {"state": each.state, "exit": each.exit, "reason": each.reason or None, "ended": iso(each.ended_ms)}
+
+
+def post_tasks(view: PostTasksView) -> dict[str, Any]:
+    """How the commands after tasks stand; the one that ended last is shown when it failed."""
+    last = view.last if view.last is not None and view.last.state is PostTaskState.FAILED else None
+    told = {"task": last.task, "reason": last.reason, "at": iso(last.ended_ms)} if last else None
+    return {"due": view.due, "running": view.running, "last_failure": told}
 
 
 def event(each: Event) -> dict[str, Any]:

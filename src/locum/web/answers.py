@@ -53,6 +53,7 @@ class Answers:
             "warnings": [str(each) for each in boss.loaded.warnings],
         }
         more = {"low_disk": boss.low_disk, "config": config, "version": __version__, "started": iso(boss.started_ms)}
+        more["post_task"] = views.post_tasks(await boss.ledger.post_tasks.view())
         return JSONResponse({**chains, **more})
 
     async def usage(self, _: Request) -> Response:
@@ -114,13 +115,16 @@ class Answers:
             states=states or None,
             limit=_number(request, "limit", _LIMIT, _MOST),
         )
-        return JSONResponse({"schema": views.SCHEMA, "tasks": [views.task(each) for each in found]})
+        after = await self.supervisor.ledger.post_tasks.of([each.id for each in found])
+        told = [{**views.task(each), "post_task": views.post_task(after.get(each.id))} for each in found]
+        return JSONResponse({"schema": views.SCHEMA, "tasks": told})
 
     async def task(self, request: Request) -> Response:
-        """One task with its runs."""
+        """One task with its runs, and what became of the operator's command after it."""
         task = await self.supervisor.ledger.task(request.path_params["id"])
-        runs = await self.supervisor.ledger.runs(task.id)
-        return JSONResponse({"schema": views.SCHEMA, **views.task(task), "runs": [views.run(each) for each in runs]})
+        runs = [views.run(each) for each in await self.supervisor.ledger.runs(task.id)]
+        after = views.post_task((await self.supervisor.ledger.post_tasks.of([task.id])).get(task.id))
+        return JSONResponse({"schema": views.SCHEMA, **views.task(task), "runs": runs, "post_task": after})
 
     async def follow(self, request: Request) -> Response:
         """What a task does, as it happens: one JSON object a line, until it has ended."""

@@ -17,7 +17,7 @@ from locum.agents.registry import agents
 from locum.clock import SystemClock
 from locum.config.load import load
 from locum.config.reload import Reloader
-from locum.engine.process import Spawn
+from locum.engine.process import Command, Spawn
 from locum.engine.spool import Spool
 from locum.engine.supervisor import Supervisor
 from locum.errors import StateError
@@ -92,13 +92,58 @@ class FakeProcess:
 
 
 @dataclass
+class FakeChild:
+    """A command that ends when the test says so."""
+
+    command: Command
+    output: bytes = b""
+    stops: list[float] = field(default_factory=list)
+    code: int = 0
+    over: anyio.Event = field(default_factory=anyio.Event)
+
+    def told(self) -> Any:
+        """What it reads on its standard input."""
+        return json.loads(self.command.stdin.read_text())
+
+    def end(self, code: int = 0, output: bytes = b"") -> None:
+        """End with that exit code."""
+        self.code, self.output = code, output
+        self.over.set()
+
+    async def wait(self) -> int:
+        """Return when it has ended."""
+        await self.over.wait()
+        return self.code
+
+    async def stop(self, grace: float) -> None:
+        """Be told to stop."""
+        self.stops.append(grace)
+        self.over.set()
+
+
+@dataclass
 class FakeProcesses:
-    """Starts runs that play `acts`, one after another; the last one again and again."""
+    """Starts runs that play `acts`, one after another; the last one again and again. Commands wait for the test."""
 
     acts: list[Callable[[FakeProcess], None]] = field(default_factory=list)
     started: list[FakeProcess] = field(default_factory=list)
     living: dict[str, FakeProcess] = field(default_factory=dict)
     swept: list[str] = field(default_factory=list)
+    begun: list[FakeChild] = field(default_factory=list)
+    cleared: list[str] = field(default_factory=list)
+    refusing: OSError | None = None
+
+    def begin(self, command: Command) -> FakeChild:
+        """Begin a command, unless the host refuses."""
+        if self.refusing:
+            raise self.refusing
+        self.begun.append(FakeChild(command))
+        return self.begun[-1]
+
+    async def clear(self, task: str) -> int:
+        """Remember that it was asked for."""
+        self.cleared.append(task)
+        return 1
 
     def start(self, spawn: Spawn) -> FakeProcess:
         """Start a run."""
@@ -133,7 +178,7 @@ def fails(kind: str, **more: Any) -> Callable[[FakeProcess], None]:
 class Flaky:
     """A method of the ledger that fails while `broken`, and counts how often it did."""
 
-    def __init__(self, ledger: Ledger, name: str) -> None:
+    def __init__(self, ledger: Any, name: str) -> None:
         self.real = getattr(ledger, name)
         self.broken = True
         self.failed = 0

@@ -13,17 +13,18 @@ from click.testing import CliRunner
 from locum.cli.client import Client
 from locum.cli.main import locum
 from locum.cli.work import submitted
+from locum.engine.post_task import result
 from locum.policy.failure import Failure, FailureKind
-from locum.policy.task import Ending, Run, RunState
+from locum.policy.task import Ending, PostTaskState, Run, RunState
 from locum.policy.usage import Tokens, Usage
 from locum.web.app import build
-from tests.unit.web.asgi import Caller, supervised
+from tests.unit.web.asgi import CONFIG, Caller, supervised
 
 pytestmark = pytest.mark.anyio
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "specs" / "json.md"
 PIECE = {"tier": "one", "tokens": {"input": 3}, "model": "m", "provider": "p", "session": "s", "cost_usd": 0.01}
-SHAPES = {"hold", "measure", "tokens", "task fields"}
+SHAPES = {"standing", "hold", "measure", "tokens", "task fields", "attempt", "followed by"}
 """Sections that are parts of others."""
 
 
@@ -84,7 +85,7 @@ def compare(name, answers, page):
 
 
 async def lived(boss, call, folder):
-    """A task that failed over from one tier to the next, after a bump and a release; its id."""
+    """A task that failed over after a bump and a release, and whose post_task failed; its id."""
     _, task = await call.post("/tasks", {"prompt": "x", "cwd": str(folder)})
     tiers, now_ms = boss.ledger.plan.chains["default"].tiers, boss.clock.now_ms()
     await call.post("/chains/default/bump")
@@ -100,6 +101,8 @@ async def lived(boss, call, folder):
         spool.out.write_text("working\n")
         await boss.ledger.record(run.id, [Usage("k", Tokens(5, 5))], boss.clock.now_ms())
         await boss.ledger.end_run(run.id, Ending(state, exit=number - 1, said="hi"), verdict, boss.clock.now_ms())
+    await boss.ledger.post_tasks.start(task["id"], now_ms)
+    await boss.ledger.post_tasks.end(task["id"], PostTaskState.FAILED, 3, "exit code 3: no", boss.clock.now_ms())
     return task["id"]
 
 
@@ -130,7 +133,7 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
     """A program written from the page alone finds every key it reads about, and meets none that it does not."""
     page = sections()
     answers = {name: [] for name in page if name not in SHAPES}
-    async with supervised(tmp_path) as boss:
+    async with supervised(tmp_path, {**CONFIG, "post_task": {"command": ["true"]}}) as boss:
         app = build(boss)
         call = Caller(app)
         task = await lived(boss, call, tmp_path)
@@ -152,6 +155,7 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
         for name in ("status", "usage", "tasks", "explain", "events", "notices", "reports", "audit"):
             answers[name] = [(await call.get(f"/{name}"))[1]]
         answers["task"] = [(await call.get(f"/tasks/{task}"))[1]]
+        answers["result"] = [json.loads(json.dumps(await result(boss, await boss.ledger.task(task))))]
         answers["refusals"] = [(await call.get("/tasks/none"))[1]]
         version = (await call.get("/version"))[1]
     with monkeypatch.context() as patched:
