@@ -110,9 +110,12 @@ class PostTasks:
             while not service.stopping.is_set():
                 heard = service.bell.heard()
                 try:
-                    for task, entry in await self._due():
-                        self._running.add(task)
-                        group.start_soon(self._serve, task, service.loaded, entry)
+                    due, loaded = await self._due(), service.loaded
+                    entry = loaded.service.post_task
+                    if entry is not None:
+                        for task in due:
+                            self._running.add(task)
+                            group.start_soon(self._serve, task, loaded, entry)
                 except StateError as error:
                     log.error("post_task_state_error", error=str(error))  # noqa: TRY400 - a sentence, not a bug
                     await self._pause()
@@ -126,19 +129,19 @@ class PostTasks:
             if folder.name not in self._running and folder.lstat().st_mtime_ns < before_ms * 1_000_000:
                 await self.service.worker.aside(partial(shutil.rmtree, folder, ignore_errors=True))
 
-    async def _due(self) -> list[tuple[str, PostTaskEntry]]:
+    async def _due(self) -> list[str]:
         """The tasks whose turn it is. What a daemon that is gone had begun is ended at first, and due again."""
-        rows, entry = self.service.ledger.post_tasks, self.service.loaded.service.post_task
+        rows = self.service.ledger.post_tasks
         if not self._recovered:
             for task in await rows.running():
                 log.warning("post_task_lost", task=task, killed=await self.service.processes.clear(task))
                 await rows.put_back(task)
             self._recovered = True
         due = [each for each in await rows.due(2 * MOST_AT_A_TIME) if each not in self._running]
-        if due and entry is None:
+        if due and self.service.loaded.service.post_task is None:
             log.info("post_tasks_dropped", tasks=await rows.drop(self.service.clock.now_ms()))
-        room = MOST_AT_A_TIME - len(self._running)
-        return [(each, entry) for each in due[:room]] if entry else []
+            return []
+        return due[: MOST_AT_A_TIME - len(self._running)]
 
     async def _serve(self, task_id: str, loaded: Loaded, entry: PostTaskEntry) -> None:
         """Run the command after one task, as the configuration had it when it was begun."""
@@ -151,7 +154,8 @@ class PostTasks:
         except Exception:
             log.exception("post_task_not_understood", task=task_id)  # a bug of ours costs this command, not the daemon
             why = "locum itself failed to run it: its log says how; please report that"
-            with suppress(StateError):
+            with suppress(StateError, OSError):
+                await self.service.processes.clear(task_id)
                 await self._end(task_id, PostTaskState.FAILED, None, why)
         finally:
             self._running.discard(task_id)
@@ -166,8 +170,11 @@ class PostTasks:
 
         """
         service, hide = self.service, self.service.redactor()
-        folder = self.folder(task.id)
-        _lay_out(folder, json.dumps(await result(service, task)) + "\n")
+        folder, text = self.folder(task.id), json.dumps(await result(service, task)) + "\n"
+        try:
+            _lay_out(folder, text)
+        except FileExistsError:  # the others shall not wait for somebody to clear that away
+            return await self._end(task.id, PostTaskState.FAILED, None, f"{folder} cannot be made anew")
         command = self._command(task, loaded, entry, folder, hide)
         state = await service.ledger.post_tasks.start(task.id, service.clock.now_ms())
         if state is not PostTaskState.RUNNING:

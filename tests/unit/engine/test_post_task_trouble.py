@@ -159,6 +159,23 @@ async def test_what_lies_in_the_place_of_its_folder_is_replaced(tmp_path, trap):
     assert [path.name for path in elsewhere.iterdir()] == ["result.json"]
 
 
+async def test_a_folder_that_cannot_be_replaced_holds_up_no_other(tmp_path, monkeypatch):
+    """What lies there and cannot be removed costs that one command, not those that come after it."""
+    rig = await make(tmp_path, config(), lambda _: None, done)
+    async with running(rig):
+        task = await rig.submit()
+        (tmp_path / "state" / "post" / task.id).mkdir(parents=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(post_task_module.shutil, "rmtree", lambda *_, **__: None)
+            await rig.reach(task, TaskState.RUNNING)
+            rig.processes.started[0].end(0, '{"type":"result","status":"ok"}\n')
+            found = await reached(rig, task, PostTaskState.FAILED)
+        assert found.reason == f"{tmp_path}/state/post/{task.id} cannot be made anew"
+        other = await rig.ended(await rig.submit())
+        (await begun(rig)).end()
+        await reached(rig, other, PostTaskState.DONE)
+
+
 async def test_output_that_cannot_be_kept_changes_no_outcome(tmp_path):
     """A full disk costs the file with the output, not what is known of its end."""
     rig = await make(tmp_path, config(), done)
@@ -183,6 +200,7 @@ async def test_a_bug_of_ours_costs_this_command_and_nothing_else(tmp_path, monke
         (await begun(rig)).end()
         await reached(rig, second, PostTaskState.DONE)
     assert "locum itself failed" in found.reason
+    assert rig.processes.cleared == [first.id], "nothing of it is left unwatched"
 
 
 async def test_a_chain_that_is_gone_is_told_as_null(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from locum.policy.board import Event, EventKind, Hold
 from locum.policy.budget import Reading
 from locum.policy.failure import FailureKind
-from locum.policy.notice import NoticeKind, Severity, config_rejected, crossed, notice_of, task_failed
+from locum.policy.notice import NoticeKind, Severity, config_rejected, crossed, notice_of, post_task_failed, task_failed
 from locum.policy.plan import Brake, Budget, tier_target
 from locum.policy.task import Task, TaskState
 from locum.policy.usage import Tokens
@@ -135,3 +135,13 @@ def test_a_rejected_edit_says_that_the_last_good_one_is_in_force():
     notice = config_rejected("service.json:3:1: no such key", NOON)
     assert "last good" in notice.message
     assert notice.data["problems"] == "service.json:3:1: no such key"
+
+
+def test_a_failed_post_task_says_that_the_task_is_not_touched():
+    """Which task, how that ended, why the command failed, and that it will not be tried again."""
+    task = Task("abcd-1", "default", "/srv", TaskState.DONE, NOON, title="tidy up")
+    notice = post_task_failed(task, "exit code 3: no", 3, NOON)
+    assert (notice.kind, notice.severity, notice.chain) == (NoticeKind.POST_TASK_FAILED, Severity.WARNING, "default")
+    for part in ("'tidy up'", "abcd-1", "done", "exit code 3: no", "not touched", "not run again"):
+        assert part in notice.message
+    assert notice.data == {"task": "abcd-1", "state": "done", "exit": 3, "reason": "exit code 3: no"}
