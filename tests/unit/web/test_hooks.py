@@ -251,6 +251,36 @@ async def test_a_turn_of_codex_that_failed_and_then_went_well_holds_nothing(tmp_
         assert holds(boss) == []
 
 
+async def test_a_limit_that_codex_tells_of_twice_is_one_failure(tmp_path):
+    """Told by the hook and again by the rollout behind it: released in between, it does not come back."""
+    async with listening(tmp_path) as boss:
+        one = Session(boss, tmp_path, agent="codex")
+        one.spend("r1", 5)
+        told = {"status": "failed", "error": "You\u2019ve hit your usage limit. Try again at 9:41 AM."}
+        await one.tell("PostModelRequest", **told)
+        assert holds(boss) == ["account:codex"]
+        await boss.release("default", None, None)
+        one.write(turn_ended("usage_limit_exceeded"))
+        await one.tell("SessionEnd")
+        assert holds(boss) == []
+
+
+async def test_a_turn_that_was_stopped_here_vouches_for_nothing(tmp_path):
+    """Gemini ends a turn that we deny as if it had gone well: that is no success of the tier, the next real one is."""
+    async with listening(tmp_path, HALT) as boss:
+        one = Session(boss, tmp_path, agent="codex", query="tier=max")
+        one.spend("r1", 2000)
+        await one.tell("PostToolUse")
+        await counted(boss, 2000)
+        assert stops_prompt(await one.prompt())
+        await one.tell("Stop")
+        assert await boss.ledger.reports() == []
+        await boss.release("default", None, None)
+        assert await one.prompt() == {}
+        await one.tell("Stop")
+        assert len(await boss.ledger.reports()) == 1
+
+
 # ── what is no hook ──────────────────────────────────────────────────────────────────────────────────────
 
 GOOD = {"hook_event_name": "Stop", "session_id": "s-1"}
