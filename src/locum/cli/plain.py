@@ -95,14 +95,20 @@ def status(found: Json, usage: Json) -> Iterator[str]:
 
 
 def usage(found: Json, chain: str | None) -> Iterator[str]:
-    """Tokens of each chain and tier, by type."""
+    """Tokens of each chain and tier, by type, and those of which it is not known whose they are."""
     rows = {f"chain {name}": each for name, each in found["chains"].items() if chain in (None, name)}
     if chain is None:
         rows |= {f"tier {name}": each for name, each in found["tiers"].items()}
     width = max((len(name) for name in rows), default=0)
     for name, each in rows.items():
-        types = ", ".join(f"{kind} {total:,}" for kind, total in each["totals"].items() if kind != "total" and total)
-        yield f"{name:{width}}  {spent(each)}" + (f"  [{types}]" if types else "")
+        yield f"{name:{width}}  {spent(each)}{_types(each['totals'])}"
+    totals = found.get("unattributed", {}).get("totals", {})
+    if chain is None and totals.get("total"):
+        yield f"{'no tier':{width}}  {totals['total']:,} tokens in all{_types(totals)}"
+        yield (
+            "  Nobody knows whose tier these sessions use: no budget counts them, and nothing stops them.\n"
+            "  Install their hooks with --tier NAME; give --tier NAME to what is reported without one."
+        )
 
 
 def tasks(found: Sequence[Json]) -> Iterator[str]:
@@ -123,6 +129,12 @@ def audit(found: Json) -> Iterator[str]:
     yield "clean: the ledger adds up" if found["clean"] else "NOT clean: the ledger does not add up"
     yield f"  {found['entries']:,} entries, {found['tokens']['total']:,} tokens, {found['events']:,} chain events"
     yield from (f"  {clean(problem)}" for problem in found["problems"])
+
+
+def _types(totals: Json) -> str:
+    """What was used by type, as far as it was used at all."""
+    types = ", ".join(f"{kind} {total:,}" for kind, total in totals.items() if kind != "total" and total)
+    return f"  [{types}]" if types else ""
 
 
 def _stamp(at_ms: int) -> str:

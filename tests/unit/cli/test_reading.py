@@ -192,6 +192,24 @@ def test_usage_is_told_by_chain_and_tier(cli, tmp_path):
         assert cli("usage", "--chain", "default").output.count("\n") == 1
 
 
+def test_tokens_of_nobody_are_told_with_what_to_do(cli, tmp_path):
+    """Sessions that count for no tier are shown, with why and what to do; where there are none nothing is said."""
+    nobody = {"input": 1200, "output": 0, "cache_read": 34, "cache_write": 0, "total": 1234}
+    usage = {**USAGE, "unattributed": {"totals": nobody}}
+    none = {**USAGE, "unattributed": {"totals": dict.fromkeys(nobody, 0)}}
+    with answering(tmp_path / "locum.sock", {**ANSWERS, ("GET", "/usage"): usage}):
+        assert cli("usage").output.endswith(
+            "tier claude-max  3,400,000 tokens in all  [input 3,000,000, output 400,000]\n"
+            "no tier          1,234 tokens in all  [input 1,200, cache_read 34]\n"
+            "  Nobody knows whose tier these sessions use: no budget counts them, and nothing stops them.\n"
+            "  Install their hooks with --tier NAME; give --tier NAME to what is reported without one.\n"
+        )
+        assert "no tier" not in cli("usage", "--chain", "default").output
+    (tmp_path / "locum.sock").unlink()
+    with answering(tmp_path / "locum.sock", {**ANSWERS, ("GET", "/usage"): none}):
+        assert "no tier" not in cli("usage").output
+
+
 def test_tasks_are_one_a_line_and_titles_cannot_steer_the_terminal(cli, tmp_path):
     """A prompt is anybody's text: it is shown on one line without control characters."""
     task = {"id": "t-1", "state": "failed", "chain": "default", "created": "2026-11-22T02:50:00Z"}
