@@ -15,7 +15,7 @@ import pytest
 
 from locum.engine import process as process_module
 from locum.engine.proc import POST_TASK_VARIABLE, marked
-from locum.engine.process import Command, Spawn, SystemProcess, SystemProcesses, clean_environment
+from locum.engine.process import Command, Spawn, SystemChild, SystemProcess, SystemProcesses, clean_environment
 from locum.engine.spool import Spool
 from locum.locks import try_lock
 
@@ -285,6 +285,8 @@ async def test_only_the_end_of_a_flood_is_kept(tmp_path: Path) -> None:
         assert await child.wait() == 0
     assert len(child.output) == 1000
     assert child.output.endswith(b"0123456\nlast\n")
+    assert isinstance(child, SystemChild)
+    assert len(child._output) < 200_000, "memory is bounded too"
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
