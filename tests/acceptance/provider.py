@@ -15,7 +15,18 @@ from typing import Self
 from locum.policy.usage import Tokens
 from tests.acceptance import provider_anthropic, provider_gemini, provider_openai
 from tests.acceptance.provider_server import Exchange, Server
-from tests.acceptance.provider_steps import STREAM_ONLY, Asked, Dialect, Event, Issued, Reply, Request, Step
+from tests.acceptance.provider_steps import (
+    CALLING,
+    HANGING,
+    STREAM_ONLY,
+    Asked,
+    Dialect,
+    Event,
+    Issued,
+    Reply,
+    Request,
+    Step,
+)
 
 DEFAULT = "*"
 MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-5", "gemini-2.5-flash")
@@ -165,7 +176,7 @@ class Provider:
         elif behaviour == "bad_json":
             exchange.send_bytes(200, b"<html>it works</html>", "text/html")
         else:
-            if behaviour == "hang":
+            if behaviour in HANGING:
                 self._hang(exchange)
             reply = self._reply(exchange, dialect, asked, step, behaviour)
             turn = Turn(exchange, dialect, step, behaviour, reply)
@@ -212,7 +223,8 @@ class Provider:
             # Every draw is made whether it is used or not, so that fixing one count does not move the others.
             drawn = Tokens(*(self._random.randint(1, most) for most in (4000, 900, 9000, 2500)))
         model, tokens = asked.model, dialect.told(step.tokens or drawn)
-        if behaviour == "tool" and not dialect.has_tool_result(exchange.body):
+        calls = behaviour in CALLING or (behaviour == "tool" and not dialect.has_tool_result(exchange.body))
+        if calls:
             return Reply(identity, model, tokens, ("running a tool",), *dialect.shell_call(exchange.body, step.command))
         if behaviour == "subagent":
             return Reply(identity, model, tokens, ("calling a subagent",), *dialect.agent_call(exchange.body))

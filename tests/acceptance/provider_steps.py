@@ -11,6 +11,7 @@ from locum.policy.usage import Tokens
 Behaviour = Literal[
     "ok",  # the answer
     "tool",  # a shell call first, and the answer once its result is in the request
+    "tools",  # a shell call, whether or not the request holds the result of another
     "subagent",  # a subagent is called first (Anthropic Messages only), and the answer once it has ended
     "auth",  # 401, or Gemini's 400
     "forbidden",  # 403
@@ -27,10 +28,13 @@ Behaviour = Literal[
     "error_stream",  # 200, first events, then the provider's own error event
     "cut_stream",  # 200, first events, then the connection is gone
     "hang",  # nothing, not even headers, until released
+    "hang_tool",  # nothing until released, and a shell call then
     "hang_stream",  # headers and first events, then nothing until released
     "slow",  # the answer, spread over `seconds`
 ]
 BEHAVIOURS: tuple[str, ...] = get_args(Behaviour)
+HANGING = frozenset({"hang", "hang_tool"})
+CALLING = frozenset({"tools", "hang_tool"})
 STREAM_ONLY = frozenset({"error_stream", "cut_stream", "hang_stream"})
 
 

@@ -264,6 +264,19 @@ def test_tool_calls_the_shell_then_answers(provider):
     assert len(provider.issued) == 5
 
 
+@pytest.mark.parametrize("behaviour", ["tools", "hang_tool"])
+def test_tools_are_called_on_and_on(provider, behaviour):
+    """A step of many tools asks for the next one while the request holds the result of the last."""
+    provider.script("k", [Step(behaviour, command="true")])
+    connection = connect(provider)
+    result = {"type": "tool_result", "tool_use_id": "x", "content": ""}
+    send(connection, ANTHROPIC, messages=[{"role": "user", "content": [result]}])
+    assert provider.wait_for(lambda p: p.hanging == (behaviour == "hang_tool") and len(p.requests) == 1)
+    provider.release()
+    assert json.loads(connection.getresponse().read())["stop_reason"] == "tool_use"
+    connection.close()
+
+
 def test_scripts_are_consumed_per_key_and_the_last_step_repeats(provider):
     """One key's requests never use up another key's steps."""
     provider.script("a", [Step("e500"), Step(), Step("auth")])
