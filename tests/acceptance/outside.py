@@ -14,6 +14,7 @@ from tests.acceptance.install_agents import node_path
 from tests.acceptance.provider import Provider
 from tests.acceptance.provider_steps import Request, Step
 from tests.acceptance.real import MODELS, login, program
+from tests.acceptance.terminal import Terminal
 
 QUIET = {
     "claude-code": {
@@ -55,7 +56,7 @@ class Answer:
 
 @dataclass
 class Outside:
-    """One person's agent: `name` is its key at the provider and the name of its home below `folder`."""
+    """One person's agent: `name` names its login at the provider, and its home below `folder`."""
 
     agent: str
     name: str
@@ -76,12 +77,12 @@ class Outside:
     @property
     def home(self) -> Path:
         """Its home."""
-        return self.folder / f"{self.name}-home"
+        return self.folder / self.name
 
     @property
     def work(self) -> Path:
         """Where it works."""
-        return self.folder / f"{self.name}-work"
+        return self.folder / f"{self.name}.work"
 
     @property
     def key(self) -> str:
@@ -127,11 +128,26 @@ class Outside:
             free = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
             trust = "--dangerously-bypass-hook-trust"
             spoken = login(self.agent, self.provider.url, self.key)["args"]
-            again = ["resume", resume] if resume else []
+            again = ["fork" if fork else "resume", resume] if resume else []
             return [start, "exec", *again, "--json", *free, trust, "-m", model, *spoken, *more, prompt]
         again = ["--resume", resume] if resume else ["--session-id", str(uuid.uuid4())]
         free = ["--approval-mode", "yolo", "--skip-trust", "--output-format", "stream-json"]
         return [start, "-p", prompt, "-m", model, *free, *again, *more]
+
+    def at_a_terminal(self) -> Terminal:
+        """Start Claude Code in a terminal, past all that it asks a new user."""
+        assert self.agent == "claude-code", "the others are not typed to here"
+        known = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
+        answered = {
+            "hasCompletedOnboarding": True,
+            "theme": "dark",
+            "customApiKeyResponses": {"approved": [self.key[-20:]], "rejected": []},
+            "projects": {str(self.work): known},
+        }
+        (self.home / ".claude.json").write_text(json.dumps(answered))
+        self.configure({"skipDangerousModePermissionPrompt": True})
+        argv = [program(self.agent), "--model", MODELS[self.agent], "--dangerously-skip-permissions"]
+        return Terminal(argv, self.environment(), self.work)
 
     def begin(self, prompt: str = "say done", *more: str, **how: Any) -> subprocess.Popen[str]:
         """Start it; the caller waits for its end."""
