@@ -277,7 +277,9 @@ class Runner:
             timezone=watched.timezone,
         )
         verdict = watched.agent.verdict(end, (*self._limits.values(), *self._signals))
-        known = self._saw_usage or (watched.agent.reports_usage and not self._uncounted)
+        # An agent that tells no usage in its output may have reported it to us: that is then what it told.
+        known = not self._uncounted if watched.agent.reports_usage else bool(spent)
+        known = known or self._saw_usage
 
         def ending(state: RunState) -> Ending:
             said = self.redact(verdict.said or self._said)

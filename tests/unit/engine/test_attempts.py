@@ -17,7 +17,7 @@ from locum.engine.spool import Spool
 from locum.policy.failure import FailureKind
 from locum.policy.plan import Plan, Tier
 from locum.policy.task import Run, RunState, Task, TaskState
-from locum.policy.usage import Usage
+from locum.policy.usage import Tokens, Usage
 from tests.unit.engine.rig import OK, FakeProcess, Flaky, Rig, done, fails, make, running, service_of
 
 pytestmark = pytest.mark.anyio
@@ -281,3 +281,17 @@ async def test_a_bug_of_ours_costs_one_run_and_not_the_daemon(tmp_path: Path, mo
         first, second = await rig.ledger.runs(task.id)
     assert (first.tier.name, first.failure, second.tier.name) == ("a", FailureKind.UNKNOWN, "b")
     assert "locum itself failed" in first.reason
+
+
+@pytest.mark.parametrize("reported", [0, 5])
+async def test_a_program_that_reports_its_usage_has_known_usage(tmp_path: Path, reported: int) -> None:
+    """One that tells none in its output, but to us: the run's tokens are those; one that tells none at all, unknown."""
+    async with running(await make(tmp_path, service_of("a"))) as rig:
+        task = await rig.submit()
+        await rig.until(lambda: bool(rig.processes.started))
+        (run,) = await rig.ledger.open_runs()
+        if reported:
+            await rig.ledger.record(run.id, [Usage("report:sub", Tokens(reported))], rig.clock.now_ms())
+        rig.processes.started[0].end(0, OK)
+        assert (await rig.ended(task)).state is TaskState.DONE
+        assert (await rig.ledger.run(run.id)).usage_known is bool(reported)
