@@ -228,6 +228,25 @@ async def test_a_chain_that_is_gone_fails_its_task(ledger):
     assert (await ledger.task(two.task)).state is TaskState.DONE
 
 
+@pytest.mark.parametrize("between", ["hold", "pause", "edit"])
+async def test_a_run_does_not_start_where_it_may_not_any_more(ledger, between):
+    """Between the pick and the start another run failed, or people acted: the task waits, and is offered again."""
+    await ledger.submit(task_of(), b"do it")
+    match between:
+        case "hold":
+            await ledger.bump("default", "a", START + 10, "x", START)
+        case "pause":
+            await ledger.pause("default", START)
+        case _:
+            await ledger.replan(plan_of(chains={"new": (B,)}), START)
+    with pytest.raises(ConflictError, match="by now"):
+        await ledger.start_run(run_of(), START)
+    assert (await ledger.task("task-0001")).state is TaskState.QUEUED
+    assert await ledger.runs("task-0001") == []
+    if between == "hold":
+        await ledger.start_run(run_of(), START + 10)
+
+
 async def test_a_stopped_run_is_nobodys_fault(ledger):
     """A clean stop or a process that never started puts the task back, without a failure."""
     run = await started(ledger)
@@ -308,8 +327,8 @@ async def test_pausing_is_written_once(ledger):
 
 async def test_a_tier_that_comes_back_while_something_else_holds_it_is_quiet(ledger):
     """People hear of a return only when the tier can really be used again."""
-    await ledger.bump("default", "a", START + 10, "x", START)
     run = await started(ledger)
+    await ledger.bump("default", "a", START + 10, "x", START)
     await ledger.end_run(run.id, FAILED, Failure(FailureKind.AUTH_ERROR, "no"), START)
     assert len(await ledger.settle(START + 10)) == 1
     assert NoticeKind.TIER_RETURNED not in await kinds(ledger)
@@ -340,7 +359,7 @@ async def test_everything_is_there_after_a_restart(ledger, tmp_path):
     """Board, queue, runs, log and notices: another ledger on the same file sees the same."""
     run = await started(ledger)
     await ledger.end_run(run.id, FAILED, Failure(FailureKind.USAGE_LIMIT, "5h", reset_ms=START + HOUR), START)
-    await started(ledger, 2, B)
+    await started(ledger, 2, C)
     await ledger.reject_config("service.json:3:1: no", START)
     again = await Ledger.open(tmp_path / "ledger.db", ledger.plan, START, InlineWorker())
     assert again.board == ledger.board

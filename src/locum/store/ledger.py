@@ -115,7 +115,7 @@ class Ledger:
         return await self._read(tasks.open_runs)
 
     async def start_run(self, run: Run, now_ms: int) -> None:
-        """Begin an attempt at a queued task. Raises `ConflictError` when the task is not waiting for one."""
+        """Begin an attempt at a queued task. Raises `ConflictError` when it waits for none, or its tier may not run."""
         await self._write(lambda tx: tasks.start(tx, run, now_ms))
 
     async def forget_run(self, run_id: str, now_ms: int) -> Task:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from locum.errors import ConflictError, NotFoundError
 from locum.policy.board import Event, EventKind
+from locum.policy.chain import holds_on
 from locum.policy.notice import task_failed
 from locum.policy.task import Run, RunState, Task, TaskState
 from locum.store import log, notices
@@ -82,11 +83,18 @@ def open_runs(sql: Sql) -> list[Run]:
 
 
 def start(tx: Write, run: Run, now_ms: int) -> None:
-    """Begin an attempt at a queued task. Raises `ConflictError` when the task is not waiting for one."""
+    """Begin an attempt at a queued task.
+
+    Raises `ConflictError` when the task is not waiting for one, or its tier may not be used any more: between the
+    pick and this commit another run may have failed, or somebody paused the chain or edited it away.
+    """
     assert run.state is RunState.RUNNING, "a run starts running"
     task = find(tx, run.task)
     if task.state is not TaskState.QUEUED or task.cancel_asked:
         raise ConflictError(f"task {task.id} is {task.state}: it cannot be started")
+    chain, board = tx.memory.plan.chains.get(run.chain), tx.memory.board
+    if chain is None or board.chain(chain.name).paused or holds_on(board, chain, run.tier, now_ms):
+        raise ConflictError(f"tier {run.tier.name} of {run.chain} is held, paused or gone by now")
     tx.run("add_run", **run_values(run))
     save(tx, replace(task, state=TaskState.RUNNING))
     log.emit(tx, (Event(EventKind.STARTED, run.chain, now_ms, run.tier.name, run.task),))

@@ -322,7 +322,8 @@ def test_a_return_names_in_each_chain_a_tier_of_that_chain() -> None:
     alone = Plan({"a": Chain("a", (SPARE,)), "c": Chain("c", (SPARE, ALL[0]))})
     assert [(event.chain, event.tier) for event in settle(board, alone, NOW + HOUR)] == [("c", "t1")]
     nobody = Plan({"a": Chain("a", (SPARE,))})
-    assert [(event.chain, event.tier) for event in settle(board, nobody, NOW + HOUR)] == [("a", "t2")]
+    (told,) = settle(board, nobody, NOW + HOUR)
+    assert (told.chain, told.tier, told.active) == ("a", "t2", SPARE.name), "the chain goes on all the same"
 
 
 def test_a_hold_from_the_future_keeps_its_length() -> None:

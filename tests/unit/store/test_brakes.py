@@ -160,8 +160,9 @@ async def test_an_edit_that_changes_nothing_holds_nothing_anew(tmp_path):
 async def test_a_lowered_limit_fires_on_what_would_be_picked(tmp_path):
     """Newly over by an edit: the active tier is held, not the one that spent it."""
     ledger = await opened(tmp_path, plan_of(budget(1000)))
+    run = await started(ledger)
     await ledger.bump("default", "a", None, "by hand", START)
-    await spend(ledger, await started(ledger), 150)
+    await spend(ledger, run, 150)
     await ledger.replan(plan_of(budget(100)), START + 1)
     assert held(ledger) == {"tier:a": None, "rung:default/b": MIDNIGHT}
 
