@@ -1,0 +1,179 @@
+"""Budgets: every crossing is told once, exactly when the truth crosses, and holds what its brake says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.sim.clock import SimClock
+from tests.sim.law import Held, Law
+from tests.sim.setups import BudgetSetup, Setup
+from tests.sim.windows import Blocks, Spent, length_of, window
+from tests.sim.witness import Commit, Entry, Ev
+
+Key = tuple[str, int, object, object, int]  # budget, limit, window rule, weights, start of the window
+
+
+@dataclass
+class Budgets:
+    """Adds everything up by itself, and holds each crossing and each hold of a budget against that."""
+
+    law: Law
+    clock: SimClock
+    broken: Callable[[str, str], None]
+    spent: dict[str, Spent] = field(default_factory=dict)
+    blocks: dict[tuple[str, int], Blocks] = field(default_factory=dict)
+    crossed: set[Key] = field(default_factory=set)
+    acted: set[Key] = field(default_factory=set)
+    budgets: list[BudgetSetup] = field(default_factory=list)
+    crossings: int = 0
+    _base: dict[str, int] = field(default_factory=dict)
+    _bumped: dict[str, Held] = field(default_factory=dict)
+    _extended: bool = False
+
+    def plan(self, setup: Setup) -> None:
+        """Another configuration is in force: its blocks are traced once through all there is."""
+        self.budgets = setup.budgets()
+        for scope, reset in _rules(setup):
+            if reset[0] != "block" or (scope, reset[1]) in self.blocks:
+                continue
+            blocks = self.blocks[scope, reset[1]] = Blocks(length_of(reset))
+            for at_ms, counts in self._scope(scope).rows:
+                if sum(counts) > 0:
+                    blocks.use(at_ms)
+
+    def prepare(self, commit: Commit) -> None:
+        """Before the events of a commit are read: what was used without its entries, then add them."""
+        self._bumped = {}
+        self._was_held = {hold.budget for hold in self.law.holds.values() if hold.budget and hold.active(commit.now)}
+        self._seats = {name: self.law.first_free(name, commit.now) for name in self.law.setup.chains}
+        self._base = {budget.id: self._used(budget, commit.now) for budget in self.budgets}
+        rules = {(scope, reset[1]) for scope, reset in _rules(self.law.setup) if reset[0] == "block"}
+        for entry in commit.entries:
+            for scope in (f"chain:{entry.chain}", f"tier:{entry.tier}"):
+                self._scope(scope).add(entry.at_ms, entry.counts)
+                if sum(entry.counts) > 0:
+                    for name, minutes in rules:
+                        if name == scope:
+                            self.blocks[name, minutes].use(entry.at_ms)
+
+    def event(self, held: Held, ev: Ev, commit: Commit) -> None:
+        """One event about a hold: only a budget's are of interest."""
+        if held.budget is None:
+            return None
+        budget = next((each for each in self.budgets if each.id == held.budget), None)
+        used = self._used(budget, ev.at) if budget else 0
+        over = budget is not None and used >= budget.limit * 1000
+        match ev.kind:
+            case "returned":
+                rolling = budget is not None and budget.reset[0] == "rolling"
+                if rolling and self._base[held.budget] >= budget.limit * 1000 and not self._shaky(budget, ev.at):
+                    self.broken("budget", f"{held} returns, and the budget is still over: {used}")
+            case "released":
+                if over and budget is not None and budget.acts:
+                    self.broken("budget", f"{held} is let go, and the budget is still over: {used}")
+                self.acted = {key for key in self.acted if key[0] != held.budget}
+            case _:
+                if budget is None or not over or not budget.acts:
+                    return self.broken("budget", f"{held} for a budget that is not over: {used} of {budget}")
+                if held.until != self._frees(budget, ev.at):
+                    self.broken("budget", f"{held} does not end at {self._frees(budget, ev.at)}")
+                if ev.failure is not None:
+                    self._bumped[held.budget] = held
+        return None
+
+    def conclude(self, commit: Commit) -> None:
+        """After the events of a commit: what crossed must have been told, and what acts must have held."""
+        told: dict[str, list[int]] = {}
+        for each in commit.notices:
+            if each.kind == "token_threshold_crossed":
+                told.setdefault(each.data["budget"], []).append(each.data["used"])
+        runs = {(entry.chain, entry.tier) for entry in commit.entries}
+        touched = {f"chain:{chain}" for chain, _ in runs} | {f"tier:{tier}" for _, tier in runs}
+        for budget in self.budgets:
+            notices = told.pop(budget.id, [])
+            if budget.scope in touched or commit.setup is not None:
+                self._one(budget, notices, commit, commit.entries[0] if commit.entries else None)
+            elif notices or budget.id in self._bumped:
+                self.broken("budget", f"{budget.id} fires, and nothing was spent")
+        if told:
+            self.broken("budget", f"nobody has such budgets: {told}")
+
+    def _one(self, budget: BudgetSetup, notices: list[int], commit: Commit, entry: Entry | None) -> None:
+        now, replanned = commit.now, commit.setup is not None
+        used = self._used(budget, now)
+        over, key, shaky = used >= budget.limit * 1000, self._key(budget, now), self._shaky(budget, now)
+        if budget.reset[0] == "rolling" and self._base[budget.id] < budget.limit * 1000:
+            self.crossed.discard(key)
+            self.acted.discard(key)
+        if len(notices) > 1 or (notices and not over) or (notices and key in self.crossed and not shaky):
+            self.broken("budget", f"{budget.id} crosses {len(notices)} times in one window: {used} of {budget.limit}")
+        if notices and notices[0] != used // 1000:
+            self.broken("budget", f"{budget.id} tells {notices[0]} used, and it is {used // 1000}")
+        known = bool(notices) or key in self.crossed or shaky or (replanned and budget.id in self._was_held)
+        if over and not known:
+            self.broken("budget", f"{budget.id} is over and does not fire: {used // 1000} of {budget.limit}")
+        self.crossings += len(notices)
+        bumped = self._bumped.get(budget.id)
+        if over:
+            self.crossed.add(key)
+            self._held(budget, bumped, key, entry, shaky=shaky, replanned=replanned)
+        elif bumped:
+            self.broken("budget", f"{bumped}, and the budget has room")
+
+    def _held(
+        self, budget: BudgetSetup, bumped: Held | None, key: Key, entry: Entry | None, *, shaky: bool, replanned: bool
+    ) -> None:
+        if bumped is not None and key in self.acted and not shaky:
+            self.broken("budget", f"{budget.id} holds twice in one window: {bumped}")
+        if bumped is None:
+            due = budget.acts and key not in self.acted and not shaky
+            if due and not (replanned and (budget.id in self._was_held or not self._can_seat(budget))):
+                self.broken("budget", f"{budget.id} is over and holds nothing")
+            self.acted |= {key} if replanned and budget.id in self._was_held and budget.acts else set()
+            return
+        self.acted.add(key)
+        tier = entry.tier if entry else self._seats.get(budget.owner)
+        target = {"chain": f"rung:{budget.owner}/{tier}", "tier": f"tier:{budget.owner}", "halt": f"chain:{budget.owner}"}
+        if bumped.target != target[budget.brake]:
+            self.broken("budget", f"{budget.id} holds {bumped.target}, not {target[budget.brake]}")
+
+    def _can_seat(self, budget: BudgetSetup) -> bool:
+        return budget.brake != "chain" or self._seats.get(budget.owner) is not None
+
+    # ── sums ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def over(self, budget: BudgetSetup, now: int) -> bool:
+        """Whether it is used up."""
+        return self._used(budget, now) >= budget.limit * 1000
+
+    def _scope(self, scope: str) -> Spent:
+        return self.spent.setdefault(scope, Spent())
+
+    def _window(self, budget: BudgetSetup, now: int) -> tuple[int, int | None]:
+        return window(budget.reset, now, self.blocks.get((budget.scope, budget.reset[1])))
+
+    def _used(self, budget: BudgetSetup, now: int) -> int:
+        return self._scope(budget.scope).within(*self._window(budget, now), budget.weights)
+
+    def _frees(self, budget: BudgetSetup, now: int) -> int | None:
+        if budget.reset[0] == "rolling":
+            return self._scope(budget.scope).frees_at(length_of(budget.reset), budget.limit, budget.weights, now)
+        return self._window(budget, now)[1]
+
+    def _key(self, budget: BudgetSetup, now: int) -> Key:
+        start = 0 if budget.reset[0] == "rolling" else self._window(budget, now)[0]
+        return (budget.id, budget.limit, budget.reset, budget.weights, start)
+
+    def _shaky(self, budget: BudgetSetup, now: int) -> bool:
+        """A clock that was set back makes a rolling window grow again: what then counts as new is nobody's promise."""
+        return budget.reset[0] == "rolling" and now < self.clock.back_until_ms + length_of(budget.reset)
+
+
+def _rules(setup: Setup) -> list[tuple[str, tuple[str, int]]]:
+    """Every window that is looked at, with its scope."""
+    found = [(f"chain:{name}", chain.reset) for name, chain in setup.chains.items()]
+    for tier in setup.tiers.values():
+        at = setup.listing(tier.name)
+        found += [(f"tier:{tier.name}", tier.reset or setup.chains[at[0]].reset)] if at else []
+    return found
