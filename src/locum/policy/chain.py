@@ -378,6 +378,6 @@ def _ended(board: Board, plan: Plan, hold: Hold, kind: EventKind, reason: str, n
     if events:
         return tuple(events)
     began = plan.chains.get(hold.chain)
-    active = pick(after, began, now_ms) if began else None
+    active = _first_free(began, held) if began else None
     name = active.name if active else None
     return (Event(kind, hold.chain, now_ms, hold.tier, reason=reason, hold=hold, active=name),)
