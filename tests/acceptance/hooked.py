@@ -132,7 +132,7 @@ class Person:
     def is_counted(self) -> None:
         """Wait until all that was issued to them is counted, and no more; their agent may still be writing."""
         wanted = self.made.issued(self.tier, oauth=self.oauth)
-        self.made.world.until(lambda: self.made.counted(self.tier) == wanted, f"{self.tier} is counted: {wanted}", 8)
+        self.made.world.until(lambda: self.made.counted(self.tier) == wanted, f"{self.tier} is counted: {wanted}", 15)
 
     @property
     def last_failure_kind(self) -> str | None:

@@ -137,7 +137,7 @@ def test_a_halt_stops_the_next_tool(made: Stage, tmp_path: Path) -> None:
 def test_a_loop_of_tools_ends_at_the_halt_that_it_crosses_itself(made: Stage, tmp_path: Path) -> None:
     """A session that would use tools for ever is ended by what it has used, one answer late at most."""
     mark = tmp_path / "ran"
-    tools = Step("tools", command=f"echo x >> {mark}; sleep 0.5", tokens=Tokens(900, 10, 0, 0))
+    tools = Step("tools", command=f"echo x >> {mark}; sleep 1", tokens=Tokens(900, 10, 0, 0))
     ann = person(made, "loop", tools, usage_halt_tokens=1_000, usage_reset="day")
     stopped = ann.ask()
     assert (stopped.exit, stopped.rows[-1]["terminal_reason"]) == (0, "hook_stopped")
@@ -173,7 +173,7 @@ def test_a_failed_turn_is_named_and_held(
     """StopFailure moves the chain by the rules of a run of its own: kind, hold and target, once however often told."""
     ann = failed[behaviour]
     assert "StopFailure" in ann.events
-    made.world.until(lambda: bool(made.held(ann.name)), "the failure is heard", 8)
+    made.world.until(lambda: bool(made.held(ann.name)), "the failure is heard", 15)
     ann.call_again("StopFailure")
     (hold,) = made.held(ann.name)
     assert (hold.kind, hold.on, hold.active) == (kind, on, f"{ann.name}-second")
@@ -197,7 +197,7 @@ def test_a_subscriptions_limit_is_held_until_its_reset(made: Stage, window: str)
     """The reset is told in words alone: the account is held until then, to the minute that the words have."""
     ann = person(made, f"limit-{window}", Step("usage_limit", reset_in_s=2 * HOUR, window=window), oauth=True)
     assert ann.ask().exit == 1
-    made.world.until(lambda: bool(made.held(ann.name)), "the limit is heard", 8)
+    made.world.until(lambda: bool(made.held(ann.name)), "the limit is heard", 15)
     (hold,) = made.held(ann.name)
     assert (hold.kind, hold.on) == ("usage_limit", "account")
     reset = ann.requests[-1].at_ms / 1000 + 2 * HOUR
@@ -208,7 +208,7 @@ def test_a_prompt_that_is_too_long_holds_nothing(made: Stage) -> None:
     """What is the prompt's own fault is named, and the tier stays as it is."""
     ann = person(made, "toolong", Step("too_long"), Step())
     assert ann.ask().exit == 1
-    made.world.until(lambda: ann.last_failure_kind is not None, "the failure is heard", 8)
+    made.world.until(lambda: ann.last_failure_kind is not None, "the failure is heard", 15)
     assert (ann.last_failure_kind, made.held(ann.name)) == ("context_overflow", [])
     assert ann.ask("shorter").rows[-1]["result"] == "done"
 
@@ -255,7 +255,7 @@ def test_usage_that_fits_two_tiers_counts_for_none(made: Stage) -> None:
     assert "for no single tier has this agent and home" in ann.test()
     assert ann.ask().rows[-1]["result"] == "done"
     wanted = before + made.provider.total(ann.outside.key)
-    made.world.until(lambda: hooked.unattributed(made) == wanted != before, "it is counted for nobody", 8)
+    made.world.until(lambda: hooked.unattributed(made) == wanted != before, "it is counted for nobody", 15)
     assert made.counted("either-first") == made.counted("either-second") == Tokens()
 
 
@@ -284,7 +284,7 @@ def test_without_a_daemon_the_session_goes_on_and_says_so(tmp_path: Path) -> Non
         assert "locum: this hook got no answer" in done.err
         made.world.start()
         ann.ask("more", resume=done.session)
-        made.world.until(lambda: bool(made.counted(ann.tier)), "the next turn counts what was missed", 8)
+        made.world.until(lambda: bool(made.counted(ann.tier)), "the next turn counts what was missed", 15)
 
 
 def test_at_a_terminal_each_turn_is_counted_and_a_stop_is_shown(made: Stage) -> None:

@@ -133,7 +133,7 @@ def test_a_failed_turn_is_named_and_held(
 ) -> None:
     """No hook names these failures but a limit's; the rollout does: kind, hold and target, once however often told."""
     bob = failed[behaviour]
-    made.world.until(lambda: bool(made.held(bob.name)), "the failure is heard", 8)
+    made.world.until(lambda: bool(made.held(bob.name)), "the failure is heard", 15)
     bob.call_again("SessionEnd")
     (hold,) = made.held(bob.name)
     assert (hold.kind, hold.on, hold.active) == (kind, on, f"{bob.name}-second")
@@ -149,7 +149,7 @@ def test_a_prompt_that_is_too_long_holds_nothing(made: Stage) -> None:
     bob = person(made, "toolong", Step("too_long"), Step())
     failed = bob.ask()
     assert failed.exit == 1
-    made.world.until(lambda: bob.last_failure_kind is not None, "the failure is heard", 8)
+    made.world.until(lambda: bob.last_failure_kind is not None, "the failure is heard", 15)
     assert (bob.last_failure_kind, made.held(bob.name)) == ("context_overflow", [])
     assert bob.ask("shorter", resume=failed.session).exit == 0
     bob.is_counted()
