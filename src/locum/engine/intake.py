@@ -165,7 +165,7 @@ class Intake:
             return  # what no hook tells of stands in the transcript; and what we have stopped ourselves proves nothing
         if failure and reading:
             reading.told_failure = (failure.kind, self.clock.now_ms())
-        if await self.ledger.session_owner(told.session):
+        if await self._is_ours(told.session):
             return
         # What has neither an id nor a transcript is told apart by its time: told again, it extends its own hold.
         turn = told.turn or (reading.position if reading else f"at {self.clock.now_ms()}")
@@ -319,7 +319,7 @@ class Intake:
         signals = (*reading.limits.values(), *reading.failures)
         now_ms = self.clock.now_ms()
         failure = reading.hooks.verdict(signals, now_ms, self._timezone())
-        if failure and not _again(reading, failure, now_ms) and not await self.ledger.session_owner(reading.session):
+        if failure and not _again(reading, failure, now_ms) and not await self._is_ours(reading.session):
             at = f"@{reading.failed_at}"
             await self._report(reading.hooks, reading.session, at, reading.place, failure, reading)
         reading.failures.clear()
@@ -331,6 +331,10 @@ class Intake:
         elif not self.stopping.is_set():
             self._waiting.append(work)
         return bool(self._group) or not self.stopping.is_set()
+
+    async def _is_ours(self, session: str) -> bool:
+        """Whether a run owns the session, or did just now: a hook may come after its agent has ended."""
+        return await self.ledger.session_owner(session, self.clock.now_ms() - HEARD_BEFORE_MS) is not None
 
     def _timezone(self) -> str:
         return host_timezone(self.seats().environ)

@@ -156,6 +156,8 @@ async def test_a_session_that_a_run_owns_counts_nothing_outside(ledger):
     await ledger.record(run.id, [Usage("m1", Tokens(5))], START)
     await ledger.end_run(run.id, Ending(RunState.SUCCEEDED, 0), None, START)
     assert await ledger.session_owner("s") is None
+    assert await ledger.session_owner("s", START) == run.id, "it ended just now"
+    assert await ledger.session_owner("s", START + 1) is None
     payer = replace(ON_B_PAYS, agent="command")
     later = [Usage("m1", Tokens(5)), Usage("m2", Tokens(3))]
     assert (await ledger.record_outside(payer, later, START)).tokens == Tokens(3)

@@ -124,6 +124,8 @@ async def test_a_session_that_a_run_is_in_is_the_runs(tmp_path):
         assert (await used(boss), holds(boss), await boss.ledger.reports()) == (0, [], [])
         await boss.ledger.forget_run(run, boss.clock.now_ms())
         one.turn += 1
+        await one.tell("StopFailure", **AUTH)
+        assert holds(boss) == [], "the run has just ended and was judged; its agent's last hook may come late"
         await one.stop("m2", 5)
         assert await used(boss) == 5, "while the run was there, what it read was the run's to count"
 

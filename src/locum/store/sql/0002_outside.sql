@@ -51,7 +51,7 @@ CREATE TABLE report (
     UNIQUE (agent, id)
 ) STRICT;
 
-CREATE INDEX run_session ON run (session) WHERE state = 'running';
+CREATE INDEX run_session ON run (session) WHERE session IS NOT NULL;
 
 -- The operator's command after a task: `due` until it has been started, `running` until it has ended.
 CREATE TABLE post_task (

@@ -22,5 +22,5 @@ SELECT seq, agent, id, at_ms, chain, tier, session, model, provider, failure, re
 FROM report WHERE seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: session_owner
--- The run in progress that a session belongs to.
-SELECT id FROM run WHERE state = 'running' AND session = :session LIMIT 1;
+-- The run that a session belongs to: one in progress, or one that ended at or after a moment.
+SELECT id FROM run WHERE session = :session AND (state = 'running' OR ended_ms >= :ended_ms) LIMIT 1;
