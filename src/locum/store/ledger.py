@@ -166,7 +166,7 @@ class Ledger:
 
         def script(tx: Write) -> Recorded:
             settled = brakes.settle(tx, now_ms)
-            if payer.session and tx.one("session_owner", session=payer.session, ended_ms=None):
+            if reports.owner(tx, payer.session):
                 return Recorded(NO_TOKENS, settled)
             added = tally.add(tx, payer, usages, now_ms)
             return Recorded(added, settled + (brakes.check_payer(tx, payer, now_ms) if added else ()))
@@ -175,7 +175,7 @@ class Ledger:
 
     async def session_owner(self, session: str, ended_ms: int | None = None) -> str | None:
         """The run that a session belongs to: one in progress, or one that ended at that moment or later; else None."""
-        return await self._read(lambda sql: (sql.one("session_owner", session=session, ended_ms=ended_ms) or (None,))[0])
+        return await self._read(lambda sql: reports.owner(sql, session, ended_ms))
 
     async def report(self, report: Report, now_ms: int, jitter: float = 0.0) -> Reported:
         """Take in what an outside runner tells of a piece of work: its usage, and what its end means for its chain."""

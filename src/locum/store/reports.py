@@ -33,6 +33,12 @@ def listed(sql: Sql, after: int, limit: int) -> list[tuple[int, ReportView]]:
     return [(row[0], _view(row[1:])) for row in sql.rows("reports", after=after, limit=limit)]
 
 
+def owner(sql: Sql, session: str | None, ended_ms: int | None = None) -> str | None:
+    """The run that a session belongs to: one in progress, or one that ended at that moment or later."""
+    row = sql.one("session_owner", session=session, ended_ms=ended_ms)
+    return None if row is None else row[0]
+
+
 def _known(sql: Sql, report: Report) -> int | None:
     row = sql.one("report", agent=report.agent, id=report.id)
     return None if row is None else row[0]
