@@ -257,6 +257,21 @@ async def test_a_stopped_run_is_nobodys_fault(ledger):
     assert ledger.board.chain("default").last_failure_kind is None
 
 
+async def test_a_run_that_is_to_stop_says_so(ledger):
+    """By a daemon that was stopping, or by a cancel; of itself alone, and not of the task's next attempt."""
+    run, other = await started(ledger), await started(ledger, 2)
+    assert not await ledger.stop_asked(run.id)
+    await ledger.ask_stop(run.id)
+    assert await ledger.stop_asked(run.id)
+    assert not await ledger.stop_asked(other.id)
+    await ledger.end_run(run.id, STOPPED, None, START)
+    await ledger.start_run(run_of(3, task=1, attempt=2), START)
+    assert not await ledger.stop_asked("run-3")
+    await ledger.cancel(other.task, START)
+    assert await ledger.stop_asked(other.id)
+    assert not await ledger.stop_asked("run-9")
+
+
 @pytest.mark.parametrize("ending", [(STOPPED, None), (FAILED, CRASH)])
 async def test_a_cancelled_run_ends_its_task_cancelled(ledger, ending):
     """However the run ends that was asked to stop, the task is not tried again."""

@@ -197,7 +197,7 @@ class Attempts:
         if process:
             self._pids[run.id] = process.pid
         try:
-            if self.stopping.is_set() or (await self.ledger.task(run.task)).cancel_asked:
+            if self.stopping.is_set() or await self.ledger.stop_asked(run.id):
                 runner.stopping.set()
             return await runner.watch(process)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -135,7 +136,7 @@ class Runner:
                 if await self._read() or self._behind:  # what could not be recorded was no silence
                     quiet_since = now
                 if self.stopping.is_set():
-                    await process.stop(self.watched.bounds.stop_grace)
+                    await self._stop(process)
                     break
                 reason = self._exceeded(process, quiet=now - quiet_since, ran=now - self.watched.began)
                 if reason:
@@ -149,6 +150,12 @@ class Runner:
         if self._behind:
             return DISK_PAUSE
         return 0 if any(tail.behind for tail in self._tails.values()) else LOOK_EVERY
+
+    async def _stop(self, process: Process) -> None:
+        """End a run because people want it. Should this daemon not live to see its end, the next one knows why."""
+        with contextlib.suppress(StateError):  # a disk in trouble keeps nothing from stopping
+            await self.ledger.ask_stop(self.watched.run.id)
+        await process.stop(self.watched.bounds.stop_grace)
 
     async def _end(self, process: Process, reason: Failure) -> None:
         """Stop a run that has outgrown a bound."""

@@ -126,6 +126,14 @@ class Ledger:
         """Keep the agent's session of a run."""
         await self._write(lambda tx: tx.run("save_session", id=run_id, session=session))
 
+    async def ask_stop(self, run_id: str) -> None:
+        """Keep that a run is to stop, before its agent hears of it: whoever reads its end knows that it was told to."""
+        await self._write(lambda tx: tx.run("ask_stop", id=run_id))
+
+    async def stop_asked(self, run_id: str) -> bool:
+        """Whether a run is to stop: `ask_stop` said so, or its task was cancelled."""
+        return await self._read(lambda sql: tasks.stop_asked(sql, run_id))
+
     async def end_run(
         self, run_id: str, ending: Ending, verdict: Failure | None, now_ms: int, jitter: float = 0.0
     ) -> Step | None:

@@ -107,6 +107,11 @@ def forget(tx: Write, run_id: str, now_ms: int) -> Task:
     return again(tx, find(tx, found.task), now_ms)
 
 
+def stop_asked(sql: Sql, run_id: str) -> bool:
+    """Whether a run is to stop: its task was cancelled, or a daemon asked it to, being stopped itself."""
+    return bool((sql.one("stop_asked", id=run_id) or (False,))[0])
+
+
 def running(sql: Sql, run_id: str) -> Run:
     """A run that has not ended. Raises `NotFoundError`, or `ConflictError` when it has ended already."""
     found = run(sql, run_id)

@@ -104,6 +104,50 @@ async def test_a_cancel_asked_of_the_last_daemon_is_kept(tmp_path: Path) -> None
     assert len(process.stops) == 1
 
 
+@pytest.mark.parametrize("alive", [True, False])
+async def test_a_stop_that_the_last_daemon_did_not_see_through_blames_nobody(tmp_path: Path, alive: bool) -> None:
+    """An agent that was told to stop by a daemon that died meanwhile has not failed: its task simply runs again."""
+    rig = await make(tmp_path, service_of("a"), done)
+    task, run, spool = await open_run(rig)
+    (spool.folder / "pid").write_text("1\n")
+    await rig.ledger.ask_stop(run.id)
+    process = FakeProcess(None, spool)
+    if alive:
+        rig.processes.living[run.id] = process
+    else:
+        process.end(143)
+    async with running(rig):
+        assert (await rig.ended(task)).state is TaskState.DONE
+        runs = await rig.ledger.runs(task.id)
+    assert len(process.stops) == alive, "what still lives is stopped to the end"
+    assert [(each.tier.name, each.state) for each in runs] == [("a", RunState.STOPPED), ("a", RunState.SUCCEEDED)]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_stop_is_on_record_before_the_agent_hears_of_it(tmp_path: Path, broken: bool) -> None:
+    """Whoever finds the stopped agent knows why it ended; a disk that cannot keep it keeps nothing from stopping."""
+    rig = await make(tmp_path, service_of("a"))
+    record = Flaky(rig.ledger, "ask_stop")
+    record.broken = broken
+    known = []
+    async with running(rig):
+        task = await rig.submit()
+        await rig.until(lambda: bool(rig.boss.running()))
+        [process], [run] = rig.processes.started, rig.boss.running()
+        stop = process.stop
+
+        async def heard(grace: float) -> None:
+            known.append(await rig.ledger.stop_asked(run))
+            await stop(grace)
+
+        process.stop = heard  # type: ignore[method-assign]
+        rig.boss.stop()
+        await rig.until(lambda: not list(rig.boss.attempts))
+        assert (await rig.ledger.task(task.id)).state is TaskState.QUEUED
+        assert [each.state for each in await rig.ledger.runs(task.id)] == [RunState.STOPPED]
+    assert known == [not broken]
+
+
 async def test_a_directory_that_cannot_be_entered_blames_the_task(tmp_path: Path) -> None:
     """A working directory that goes away in the last moment fails its task and never a tier."""
     rig = await make(tmp_path, service_of("a", "b"))

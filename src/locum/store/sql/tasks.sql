@@ -81,6 +81,14 @@ UPDATE run SET state = :state, ended_ms = :ended_ms, exit = :exit, failure = :fa
     usage_known = MIN(usage_known, :usage_known)
 WHERE id = :id;
 
+-- name: ask_stop
+-- Remember that a run is to stop.
+UPDATE run SET stop_asked = 1 WHERE id = :id;
+
+-- name: stop_asked
+-- Whether a run is to stop, because its task was cancelled or because its daemon was stopping.
+SELECT run.stop_asked OR task.cancel_asked FROM run JOIN task ON task.id = run.task WHERE run.id = :id;
+
 -- name: save_told
 -- Keep the agent's own total of a run.
 UPDATE run SET told_input = :input, told_output = :output, told_cache_read = :cache_read,
