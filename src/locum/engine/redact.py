@@ -23,6 +23,8 @@ Told = TypeVar("Told", Usage, Signal)
 MASK = "•••"
 SHORTEST = 8
 """Characters a value must have to be taken for a secret: a shorter one would blank out ordinary words."""
+_MASKED = re.compile(rf"[*•]*(?:{MASK}|\*{{{SHORTEST},}})[*•]*")
+"""What is masked in an id, in whichever of the two ways: in a line as it is read, or in its file before."""
 _COLOUR = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
 _SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASS|PASSWD|PASSWORD|PASSPHRASE|CREDENTIALS?)$")
 
@@ -62,6 +64,8 @@ class Redactor:
             return each
         texts = ((of.name, getattr(each, of.name)) for of in fields(each))
         hidden: dict[str, Any] = {name: self(text) for name, text in texts if type(text) is str}
+        if isinstance(each, Usage):  # it is counted by its id, which must be the same when it is read again
+            hidden["key"] = _MASKED.sub(MASK, hidden["key"])
         return replace(each, **hidden)
 
     def line(self, line: Line) -> Line:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from locum.agents.base import Line, Source
+from locum.agents.command import ProgramAgent
 from locum.engine.redact import MASK, SHORTEST, Redactor
+from locum.policy.usage import Tokens, Usage
 
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=SHORTEST, max_size=30)
 
@@ -68,3 +71,31 @@ def test_a_file_is_masked_in_place_and_only_ours(tmp_path: Path) -> None:
     (tmp_path / "linked").hardlink_to(tmp_path / "theirs")
     hide.mask_file(tmp_path / "linked")
     assert (tmp_path / "theirs").read_text() == "verysecret1"
+
+
+BESIDE = st.text("ab*•", max_size=9)
+
+
+@given(st.text("#$%&()*+-./gxyz", min_size=SHORTEST, max_size=30), BESIDE, BESIDE)
+def test_a_masked_file_tells_the_same_usage(secret: str, before: str, after: str) -> None:
+    """A daemon that dies when it has masked a run's files counts nothing twice: not even under an id with a key in it."""
+    hide = Redactor(frozenset({secret}))
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "out"
+        file.write_text(json.dumps({"type": "usage", "id": f"{before}{secret}{after}", "input": 7}, ensure_ascii=False))
+        [first] = counted(hide, file)
+        hide.mask_file(file)
+        assert counted(hide, file) == [first]
+
+
+def test_ids_without_a_key_in_them_stay_apart() -> None:
+    """What merely looks like a few stars is an id like any other."""
+    hide = Redactor(frozenset({"verysecret1"}))
+    ids = ["m*", "m**", "*m*", "•", "m•"]
+    assert [hide.told(Usage(each, Tokens(1))).key for each in ids] == ids
+
+
+def counted(hide: Redactor, file: Path) -> list[Usage]:
+    """The usage that the only line of a file tells, as it is counted."""
+    told = ProgramAgent().read(hide.line(Line(Source.OUT, file.read_bytes(), 0, "r-1")))
+    return [hide.told(each) for each in told if isinstance(each, Usage)]
