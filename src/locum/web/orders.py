@@ -21,7 +21,10 @@ BY_HAND = "taken off by the operator"
 
 
 class Orders:
-    """The changing half of the HTTP face; each method is one endpoint. All but `submit` can be repeated safely."""
+    """The changing half of the HTTP face; each method is one endpoint.
+
+    All but `submit` can be repeated safely; a bump that names no tier takes the next one when it is repeated.
+    """
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
