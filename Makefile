@@ -33,8 +33,8 @@ cover: setup  ## branch coverage of policy, store and engine: at least 95 %
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --include 'src/locum/policy/*,src/locum/store/*,src/locum/engine/*' --fail-under 95
 
-crash: setup  ## kill -9 the real daemon under running agents, 30 times
-	$(RUN) -m pytest -n 0 -m "slow or not slow" tests/crash
+crash: setup  ## kill -9 the real daemon 300 times, at named points and at random moments (CRASH_SEED=N repeats a plan)
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow" tests/crash
 
 test-agents: setup  ## the real Claude Code, Codex and Gemini CLI, against a mock provider
 	$(RUN) tests/acceptance/install_agents.py

@@ -44,6 +44,8 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.inside: tuple[str, ...] = ()
         """What the daemon is started by, when that is not the test itself."""
+        self.program: tuple[str, ...] = (LOCUM, "serve")
+        """What is started: the daemon, or something that becomes it."""
 
     def configure(self, config: dict[str, Any]) -> None:
         """Write service.json the way careful editors do: a new file, renamed over the old."""
@@ -55,7 +57,7 @@ class Daemon:
         """Start it, and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.inside, LOCUM, "serve"], env=self.env, cwd=self.folder, stdout=log, stderr=log
+                [*self.inside, *self.program], env=self.env, cwd=self.folder, stdout=log, stderr=log
             )
         if wait:
             until(self.answers, "the daemon answers", log=self.log, alive=self.alive)

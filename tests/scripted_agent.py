@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import signal
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -40,18 +41,28 @@ def spend(step: dict[str, object], account: Path) -> None:
             "cache_write": chance.randrange(0, 99),
         }
         assert isinstance(given, dict)
-        event = {"type": "usage", "id": f"m{number}", "model": "scripted", **given}
+        name = f"m{number}{os.environ[str(step['sign'])] if 'sign' in step else ''}"
+        event = {"type": "usage", "id": name, "model": "scripted", **given}
+        # A TERM waits until what was written down is also told: issued and told are then the same to the token.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         with account.open("a") as file:
             file.write(json.dumps({"run": os.environ["LOCUM_RUN"], "task": os.environ["LOCUM_TASK"], **event}) + "\n")
         tell(event)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if chance.random() < 0.05:
             tell(event)  # told twice, spent once
         time.sleep(1 / float(step.get("rate", 1000)))  # type: ignore[arg-type]
 
 
 def main(script: Path) -> int:
-    """Play one step; its keys: prompt (echo it), usage, entries, rate, say, noise, gate, sleep, failure, reset, exit, silent."""
+    """Play one step. Its keys: usage, entries, rate, say, noise, gate, bound, sleep, failure, message, reset, exit, silent.
+
+    `session`: the session it tells of. `deaf`: it does not heed TERM. `leak`, `sign`: the name of an environment variable
+    whose value it says, or puts into every id.
+    """
     step = next_step(script)
+    if step.get("deaf"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     prompt = sys.stdin.read()
     with script.with_suffix(".prompts").open("a") as file:
         file.write(
@@ -62,9 +73,12 @@ def main(script: Path) -> int:
     if noise := step.get("noise"):
         sys.stdout.buffer.write(bytes.fromhex(str(noise)))
         sys.stdout.flush()
+    if leaked := step.get("leak"):
+        print(f"my key is {os.environ[str(leaked)]}", flush=True)
     if said := step.get("say"):
         print(said, flush=True)
-    bound = time.monotonic() + 120  # no test that fails leaves an agent behind for ever
+    # No test that fails leaves an agent behind for ever.
+    bound = time.monotonic() + float(step.get("bound", 120))  # type: ignore[arg-type]
     while (gate := step.get("gate")) and not Path(str(gate)).exists() and time.monotonic() < bound:
         time.sleep(0.01)
     time.sleep(float(step.get("sleep", 0)))  # type: ignore[arg-type]
@@ -75,7 +89,8 @@ def main(script: Path) -> int:
         tell(event)
         return int(step.get("exit", 1))  # type: ignore[call-overload]
     if not step.get("silent"):
-        tell({"type": "result", "status": "ok"})
+        session = {"session": step["session"]} if "session" in step else {}
+        tell({"type": "result", "status": "ok", **session})
     return int(step.get("exit", 0))  # type: ignore[call-overload]
 
 
