@@ -1,4 +1,4 @@
--- Usage of agents that people run themselves, what their runners have told, and the command after each task.
+-- Usage of agents that people run themselves, what their runners have told, the command after each task, and stops.
 
 -- Entries may now belong to no run; those of nobody's tier name neither chain nor tier.
 CREATE TABLE entry_new (
@@ -65,3 +65,6 @@ CREATE TABLE post_task (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX post_task_open ON post_task (due_ms) WHERE state IN ('due', 'running');
 CREATE INDEX post_task_ended ON post_task (ended_ms) WHERE state IN ('done', 'failed');
+
+-- A run remembers that it was asked to stop: what its agent then ends with is nobody's fault, whoever reads it.
+ALTER TABLE run ADD COLUMN stop_asked INTEGER NOT NULL DEFAULT 0;
