@@ -82,6 +82,10 @@ async def test_the_reports_of_a_session_add_up_to_what_it_spent(boss, tmp_path):
                 group.start_soon(one.tell, "Stop")
     reports = await boss.ledger.reports()
     assert [report.tokens for _, report in reports] == [Tokens(10), Tokens(11), Tokens(12)]
+    await one.stop("late", 5)  # the last turn is told again, with a row that it did not have then
+    one.turn += 1
+    await one.stop("m3", 2)
+    assert (await boss.ledger.reports())[-1][1].tokens == Tokens(7)
 
 
 async def test_rows_that_come_after_the_hook_are_found(boss, tmp_path):

@@ -20,6 +20,7 @@ from locum.policy.window import Block, Lifetime, Rolling
 from locum.store.ledger import Ledger
 from locum.store.queries import migrations
 from locum.store.sqlite import APPLICATION_ID
+from locum.store.worker import InlineWorker, ThreadWorker
 from tests.ledgers import DAY, HOUR, START, TODAY, A, B, C, budget, crossings, held, opened, plan_of, spend, started
 
 pytestmark = pytest.mark.anyio
@@ -31,10 +32,10 @@ NOBODY = Payer("claude-code", session="s")
 ON_B_PAYS = payer_of("claude-code", ON_B, "s")
 
 
-@pytest.fixture
-async def ledger(tmp_path):
-    """An empty ledger, audited when the test is over."""
-    ledger = await opened(tmp_path)
+@pytest.fixture(params=[InlineWorker, ThreadWorker])
+async def ledger(request, tmp_path):
+    """An empty ledger on either worker, audited when the test is over."""
+    ledger = await opened(tmp_path, worker=request.param())
     yield ledger
     assert (await ledger.audit()).problems == ()
     await ledger.close()

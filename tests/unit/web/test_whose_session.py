@@ -10,7 +10,7 @@ import pytest
 
 from locum.policy.task import Run, RunState
 from tests.ledgers import task_of
-from tests.unit.web.sessions import AUTH, Session, counted, holds, listening, process, used
+from tests.unit.web.sessions import AUTH, Session, counted, holds, listening, process, turn_ended, used
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +128,16 @@ async def test_a_session_that_a_run_is_in_is_the_runs(tmp_path):
         assert holds(boss) == [], "the run has just ended and was judged; its agent's last hook may come late"
         await one.stop("m2", 5)
         assert await used(boss) == 5, "while the run was there, what it read was the run's to count"
+
+
+async def test_a_failed_turn_of_a_run_is_judged_where_the_run_is_watched(tmp_path):
+    """What only the rollout tells of a failure is the run's as well: its hooks hold nothing."""
+    async with listening(tmp_path) as boss:
+        await running(boss, "s-1")
+        one = Session(boss, tmp_path, agent="codex")
+        one.write(turn_ended("unauthorized"))
+        await one.tell("SessionEnd")
+        assert (holds(boss), await boss.ledger.reports()) == ([], [])
 
 
 async def running(boss, session: str) -> str:
