@@ -71,7 +71,7 @@ class Cast:
 
     async def submit(self, chance: random.Random, chain: str, *, plain: bool = False) -> str | None:
         """One task; its flaw, if it has one, is in its prompt."""
-        if len(self.waiting(chain)) > 2 and not plain:
+        if len(self.waiting(chain)) > 1 and not plain:
             return None
         draw = (lambda _name: False) if plain else (lambda name: self.swarm.draw(chance, name))
         flaw = next((name for name in ("poison", "overflow", "invalid") if draw(name)), "plain")
@@ -105,7 +105,8 @@ class Cast:
         async with self.asking("people", f"cancel {task}") as boss:
             if boss:
                 self.oracle.cancelled.add(task)
-                await boss.cancel(task)
+                left = await boss.cancel(task)
+                self.oracle.is_cancelled(task, left.state, asked=left.cancel_asked)
 
     async def operator(self) -> None:
         """Bumps, releases, pauses and resumes."""

@@ -124,6 +124,12 @@ class Oracle:
         if not lawful.get(task["reason_code"]):
             self.broken("task", f"{task['id']} is given up without a reason: {task}")
 
+    def is_cancelled(self, task: str, state: str, *, asked: bool) -> None:
+        """What was cancelled has ended, or ends with the run that is being stopped."""
+        self.tasks.cancelled.add(task)
+        if state != "cancelled" and not (state == "running" and asked):
+            self.broken("task", f"{task} was cancelled, and is {state}")
+
     def is_released(self, chain: str, tier: str | None, kind: str | None) -> None:
         """What the operator has released holds no more."""
         law = self.law

@@ -78,6 +78,7 @@ class Tasks:
     open: dict[str, RunRow] = field(default_factory=dict)
     ended_at: dict[str, float] = field(default_factory=dict)  # by chain: when a run there ended last
     freed: dict[tuple[str, str], float] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)  # what people were told is cancelled
     failed_tasks: set[str] = field(default_factory=set)
     starts: int = 0
     _claims: list[tuple[float, set[str], str]] = field(default_factory=list)
@@ -207,6 +208,8 @@ class Tasks:
     def after(self, row: RunRow, wanted: Wanted | None, task: dict[str, Any], commit: Commit) -> None:
         """What became of the task whose run has ended."""
         seen, limits = self.of(row.task), self.law.setup.limits
+        if row.task in self.cancelled and task["state"] == "queued":
+            self.broken("task", f"{row.task} was cancelled, and waits again")
         seen.enough = limits["attempts"]
         if row.state in ("stopped", "lost"):
             states = {("cancelled", "")} if task["cancel_asked"] else {("queued", "")}
