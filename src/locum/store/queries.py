@@ -48,6 +48,7 @@ def queries() -> dict[str, str]:
 @cache
 def migrations() -> tuple[str, ...]:
     """The schema's steps in order: step n takes a database from version n to n + 1."""
-    found = {int(match[1]): file for file in _folder().iterdir() if (match := _MIGRATION.match(file.name))}
-    assert sorted(found) == list(range(1, len(found) + 1)), "migrations are numbered 1, 2, 3, ..."
-    return tuple(found[number].read_text(encoding="utf-8") for number in sorted(found))
+    files = ((_MIGRATION.match(file.name), file) for file in _folder().iterdir())
+    found = sorted(((int(match[1]), file) for match, file in files if match), key=lambda pair: pair[0])
+    assert [number for number, _ in found] == list(range(1, len(found) + 1)), "migrations are numbered 1, 2, 3, ..."
+    return tuple(file.read_text(encoding="utf-8") for _, file in found)

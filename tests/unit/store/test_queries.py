@@ -53,3 +53,12 @@ def test_a_query_file_is_read_by_name():
 def test_every_file_says_what_it_is_for():
     """Each migration begins with a comment that describes it."""
     assert all(script.startswith("-- ") for script in migrations())
+
+
+def test_two_migrations_of_one_number_are_refused(tmp_path, monkeypatch):
+    """Two branches that each add the next one meet in one folder: neither may be left out without a word."""
+    for name in ("0001_start.sql", "0002_this.sql", "0002_that.sql"):
+        (tmp_path / name).write_text("-- x\nSELECT 1;\n")
+    monkeypatch.setattr("locum.store.queries._folder", lambda: tmp_path)
+    with pytest.raises(AssertionError, match="numbered"):
+        migrations.__wrapped__()
