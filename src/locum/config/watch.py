@@ -16,6 +16,8 @@ STEP_MS = 50
 """A save is over when nothing has happened for so long."""
 GAP_STEPS = 20
 """How many steps an editor may leave the file away between deleting and writing it."""
+LOOK_MS = 200
+"""How often it is asked whether there was an event: each time wakes a daemon that has nothing to do."""
 RECHECK_MS = 2_000
 """How often the file is looked at even without an event: some file systems send none."""
 MOST_LINKS = 40
@@ -91,7 +93,7 @@ async def _until_different(path: Path, seen: Trail, stop: anyio.Event) -> None:
         *sorted(folder for folder, _ in seen.folders),
         watch_filter=lambda _change, name: name in seen.entries,
         stop_event=stop,
-        step=STEP_MS,
+        step=LOOK_MS,
         rust_timeout=RECHECK_MS,
         yield_on_timeout=True,
         recursive=False,

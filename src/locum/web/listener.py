@@ -31,6 +31,7 @@ LOOK_EVERY_S = 2.0
 _PRIVATE = 0o177
 _BACKLOG = 4096
 _GRACE_S = 2
+_TICK_S = 1
 
 
 def bind(path: Path) -> socket.socket:
@@ -115,14 +116,21 @@ class _Protocol(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """A server that leaves signals to the daemon, and says when it takes requests."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stop: anyio.Event) -> None:
         super().__init__(config)
         self.ready = ready
+        self.stop = stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
         self.ready()
+
+    async def main_loop(self) -> None:
+        """Keep the time that answers are dated with, until told to stop. uvicorn's own loop wakes ten times a second."""
+        while not await self.on_tick(0):
+            with anyio.move_on_after(_TICK_S):
+                await self.stop.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -175,7 +183,7 @@ async def serve(app: Starlette, listening: socket.socket, ready: Callable[[], No
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    server = _Server(config, ready)
+    server = _Server(config, ready, stop)
 
     async def watch() -> None:
         await stop.wait()
