@@ -242,6 +242,27 @@ async def test_a_bug_in_an_adapter_costs_that_session_only(boss, tmp_path, monke
     await counted(boss, 12)
 
 
+async def test_no_row_is_lost_beside_one_that_nobody_understands(boss, tmp_path, monkeypatch):
+    """A row whose first half was read before the adapter fell over its neighbour is whole when it is read again."""
+    one = Session(boss, tmp_path)
+    data = row(one.id, "m1", 7)
+    one.write(data[:50])
+    await one.tell("Stop")
+    real = ClaudeHooks.read
+
+    def fails(self, line):
+        if b"bad" in line.data:
+            raise KeyError("a bug")
+        return real(self, line)
+
+    monkeypatch.setattr(ClaudeHooks, "read", fails)
+    one.write(data[50:] + row(one.id, "bad", 5))
+    assert "locum itself failed to count this session" in (await one.tell("Stop"))["systemMessage"]
+    monkeypatch.setattr(ClaudeHooks, "read", real)
+    await one.tell("SessionEnd")
+    await counted(boss, 12)
+
+
 async def test_a_bug_in_the_ledger_costs_that_report_only(boss, tmp_path):
     """A mistake of ours in the end of one turn is logged, and the daemon goes on."""
     real = boss.ledger.report
