@@ -116,7 +116,6 @@ class Account:
             self._trouble = None
             self.trace.tell("vendor", f"{self.name}: well again")
             if kind == "auth_error" or (kind == "credit_exhausted" and self._dice.random() < 0.5):
-                await trio.sleep(0)
                 self.log_in()
 
 

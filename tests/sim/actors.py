@@ -21,7 +21,19 @@ from tests.sim.setups import ALL_TRIGGERS, Setup, draw_chain, draw_reset, draw_t
 from tests.sim.swarm import Swarm
 from tests.sim.trace import Trace
 
-GUARDED_EDITS = ("model", "rename", "remove", "add", "chains", "budget", "reset", "reorder", "triggers", "limits", "same")
+GUARDED_EDITS = (
+    "model",
+    "rename",
+    "remove",
+    "add",
+    "chains",
+    "budget",
+    "reset",
+    "reorder",
+    "triggers",
+    "limits",
+    "same",
+)
 
 
 @dataclass
@@ -99,7 +111,9 @@ class Cast:
         if boss is None:
             return []
         connection = boss.ledger._database._tx.connection
-        return [row[0] for row in connection.execute("SELECT id FROM task WHERE chain = ? AND state = 'queued'", (chain,))]
+        return [
+            row[0] for row in connection.execute("SELECT id FROM task WHERE chain = ? AND state = 'queued'", (chain,))
+        ]
 
     async def _cancel(self, task: str) -> None:
         async with self.asking("people", f"cancel {task}") as boss:
@@ -122,7 +136,9 @@ class Cast:
                 case "bump":
                     await self.bump(chain, tier, chance.choice((None, 60, 3000, 20_000)))
                 case "release":
-                    await self.release(chain, tier, chance.choice((None, None, "operator", "usage_limit", "token_budget")))
+                    await self.release(
+                        chain, tier, chance.choice((None, None, "operator", "usage_limit", "token_budget"))
+                    )
                 case "pause":
                     await self.switch(chain, "paused")
                     await trio.sleep(chance.uniform(1, 1500))
@@ -206,7 +222,9 @@ class Cast:
             case "chains":
                 chains[f"c{len(chains) + 5}"] = draw_chain(chance, tiers, budgets=self.swarm.budgets)
             case "budget" if self.swarm.budgets:
-                chains[name] = replace(chain, threshold=_other(chance, chain.threshold), halt=_other(chance, chain.halt))
+                chains[name] = replace(
+                    chain, threshold=_other(chance, chain.threshold), halt=_other(chance, chain.halt)
+                )
                 tiers[tier] = replace(tiers[tier], threshold=_other(chance, tiers[tier].threshold))
             case "reset":
                 chains[name] = replace(chain, reset=draw_reset(chance))

@@ -163,7 +163,9 @@ class SimProcesses:
             raise OSError(errno.EAGAIN, "no more processes")
         twins = [each for each in self.alive.values() if each.truth.task == truth.task]
         if twins:
-            self.broken("processes", f"task {truth.task} runs twice at the same time: {spawn.run}, {twins[0].truth.run}")
+            self.broken(
+                "processes", f"task {truth.task} runs twice at the same time: {spawn.run}, {twins[0].truth.run}"
+            )
         self._number += 1
         process = SimProcess(truth, 1000 + self._number, spawn.folder, self.clock)
         process.stubborn = not self.quiet and self.swarm.draw(self._dice, "stubborn")

@@ -134,7 +134,11 @@ class Budgets:
             return
         self.acted.add(key)
         tier = entry.tier if entry else self._seats.get(budget.owner)
-        target = {"chain": f"rung:{budget.owner}/{tier}", "tier": f"tier:{budget.owner}", "halt": f"chain:{budget.owner}"}
+        target = {
+            "chain": f"rung:{budget.owner}/{tier}",
+            "tier": f"tier:{budget.owner}",
+            "halt": f"chain:{budget.owner}",
+        }
         if bumped.target != target[budget.brake]:
             self.broken("budget", f"{budget.id} holds {bumped.target}, not {target[budget.brake]}")
 

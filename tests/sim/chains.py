@@ -10,7 +10,12 @@ from tests.sim.law import RULES, Held, Law, Wanted
 from tests.sim.witness import Commit, Ev, RunRow
 
 ENDS = ("returned", "released")
-NOTICED = {"bumped": "tier_bumped", "returned": "tier_returned", "released": "tier_returned", "exhausted": "chain_exhausted"}
+NOTICED = {
+    "bumped": "tier_bumped",
+    "returned": "tier_returned",
+    "released": "tier_returned",
+    "exhausted": "chain_exhausted",
+}
 
 
 @dataclass

@@ -101,6 +101,7 @@ class Daemon:
     stopping: bool = False
     finished: bool = False
     starts: int = 0
+    asked: set[str] = field(default_factory=set)  # the runs that lived when it was told to stop
     kill_in: int | None = None  # so many calls of the store from now
     _worker: FaultyWorker | None = None
     _scope: trio.CancelScope | None = None
@@ -180,7 +181,7 @@ class Daemon:
         return True
 
     def kill(self) -> None:
-        """kill -9: nothing of it runs any more."""
+        """Nothing of it runs any more: kill -9."""
         self.kill_in = None
         if self._scope and self._worker and not self._down.is_set():
             self.trace.fault("daemon", "kill -9")
@@ -192,6 +193,7 @@ class Daemon:
         """A clean stop, and wait for it."""
         if self.boss:
             self.stopping = True
+            self.asked |= set(self.processes.alive)
             self.trace.fault("daemon", "is told to stop")
             self.boss.stop()
             await self._down.wait()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from locum.config.reload import Rejected, Reloader
+from locum.engine import supervisor
 from locum.engine.attempts import Attempts
 from locum.engine.seats import Seats
 from locum.engine.supervisor import Supervisor
@@ -87,7 +88,13 @@ def late_failure_moves_the_chain() -> list[Patch]:
 def account_forgotten() -> list[Patch]:
     """What belongs to the account is held for one tier only."""
     real = chain._target
-    return [(chain, "_target", lambda on, tier, told, budget: real(on, tier, told, budget) if budget else tier_target(tier.name))]
+    return [
+        (
+            chain,
+            "_target",
+            lambda on, tier, told, budget: real(on, tier, told, budget) if budget else tier_target(tier.name),
+        )
+    ]
 
 
 @mutant
@@ -107,7 +114,9 @@ def _scaled(factor: float) -> Callable[..., int | None]:
 
     def until(told: Any, strikes: int, now_ms: int, jitter_ms: int = 0) -> int | None:
         end = real(told, strikes, now_ms, jitter_ms)
-        return end if end is None or told.kind in ("operator", "token_budget") else now_ms + int((end - now_ms) * factor)
+        return (
+            end if end is None or told.kind in ("operator", "token_budget") else now_ms + int((end - now_ms) * factor)
+        )
 
     return until
 
@@ -245,8 +254,6 @@ def preferred_tier_forgotten() -> list[Patch]:
 
     def pick(board: Any, on: Any, now_ms: int, **more: Any) -> Any:
         return real(board, replace(on, tiers=on.tiers[::-1]), now_ms, **more)
-
-    import locum.engine.supervisor as supervisor
 
     return [(supervisor, "pick", pick)]
 

@@ -15,7 +15,7 @@ from tests.sim.clock import SimClock, elapsed
 from tests.sim.daemon import Daemon
 from tests.sim.law import RULES, Law
 from tests.sim.tasks import Tasks
-from tests.sim.witness import Commit
+from tests.sim.witness import Commit, RunRow
 
 TASK = "id, chain, cwd, state, reason_code, no_wait, shared_cwd, not_before_ms, cancel_asked"
 PATIENCE = 75.0
@@ -56,8 +56,9 @@ class Oracle:
         login = self.processes.accounts[setup.account].login if setup.agent == "claude-code" else ""
         return (*setup.guard, login)
 
-    def _may_stop(self, task: str) -> bool:
-        return self.daemon.stopping or task in self.cancelled
+    def _may_stop(self, row: RunRow) -> bool:
+        """Whether people wanted its end: the daemon was told to stop while it ran, or its task was cancelled."""
+        return self.daemon.stopping or row.id in self.daemon.asked or row.task in self.cancelled
 
     def _parallel(self, _chain: str) -> int:
         """`limits.parallel`; in the very moment of an edit, the old one may still count."""
@@ -85,16 +86,13 @@ class Oracle:
             self.chains.success = row if row.state == "succeeded" else None
         self.chains.read(commit, failed)
         self.budgets.conclude(commit)
-        run = database._tx.connection.execute
         for row in commit.ended:
-            columns = list(run(f"SELECT {TASK} FROM task WHERE id = ?", (row.task,)))[0]
-            self.tasks.after(row, failed[2] if failed else None, _task(columns), commit)
+            self.tasks.after(row, failed[2] if failed else None, _task_of(database, row.task), commit)
         for row in commit.started:
-            shared = list(run("SELECT shared_cwd FROM task WHERE id = ?", (row.task,)))[0][0]
-            self.tasks.start(row, commit, bool(shared))
+            self.tasks.start(row, commit, shared=bool(_task_of(database, row.task)["shared_cwd"]))
         for told in commit.notices:
             if told.kind == "task_failed":
-                self._given_up(_task(list(run(f"SELECT {TASK} FROM task WHERE id = ?", (told.data["task"],)))[0]), commit)
+                self._given_up(_task_of(database, told.data["task"]), commit)
         self._last_failures(database)
 
     def _last_failures(self, database: Database[Any]) -> None:
@@ -216,6 +214,9 @@ class Oracle:
                 self.broken("audit", "; ".join(report.problems))
 
 
+def _task_of(database: Database[Any], task: str) -> dict[str, Any]:
+    return _task(next(database._tx.connection.execute(f"SELECT {TASK} FROM task WHERE id = ?", (task,))))
+
+
 def _task(row: Any) -> dict[str, Any]:
     return dict(zip(TASK.split(", "), row, strict=True))
-

@@ -62,7 +62,9 @@ def search(seeds: Iterable[int]) -> int:
                 print(f"{done:,} seeds, {broken} broken, {time.monotonic() - began:.0f} s", flush=True)
     lasted = time.monotonic() - began
     print(f"{done:,} seeds in {lasted:.0f} s: {told(dict(figures))}")
-    print(f"{figures['hours'] / lasted:.1f} hours of the daemon and {figures['agent_hours'] / lasted:.2f} of its agents a second")
+    print(
+        f"{figures['hours'] / lasted:.1f} hours of the daemon and {figures['agent_hours'] / lasted:.2f} of its agents a second"
+    )
     return 1 if broken else 0
 
 

@@ -33,7 +33,14 @@ CLAUDE_ERRORS = {
 
 
 def script_of(
-    host: SimProcesses, process: SimProcess, spawn: Spawn, account: Account, model: str | None, flag: str, *, claude: bool
+    host: SimProcesses,
+    process: SimProcess,
+    spawn: Spawn,
+    account: Account,
+    model: str | None,
+    flag: str,
+    *,
+    claude: bool,
 ) -> Callable[[], Awaitable[int | None]]:
     """What this run will do."""
     kind = ClaudeScript if claude else CommandScript
@@ -73,7 +80,9 @@ class CommandScript:
             if host.chance("hang"):
                 await self._hang()
             if host.chance("garbage"):
-                self.write("out", self.dice.choice(("{nonsense\n", '{"type":"usage","input":"many"}\n', "\x00\x01\n", "[]\n")))
+                self.write(
+                    "out", self.dice.choice(("{nonsense\n", '{"type":"usage","input":"many"}\n', "\x00\x01\n", "[]\n"))
+                )
                 self.write("err", "warning: used 90% of your limit\n")
         if host.chance("quiet"):
             return self.ends_without_a_word()
@@ -100,7 +109,12 @@ class CommandScript:
 
     def _spent(self) -> Counts:
         draw = self.dice.randint
-        return (draw(50, 4000), draw(10, 2000), self.dice.choice((0, draw(0, 9000))), self.dice.choice((0, draw(0, 900))))
+        return (
+            draw(50, 4000),
+            draw(10, 2000),
+            self.dice.choice((0, draw(0, 9000))),
+            self.dice.choice((0, draw(0, 900))),
+        )
 
     def write(self, stream: str, text: str) -> None:
         """Append to one of its streams."""
@@ -190,7 +204,10 @@ class ClaudeScript(CommandScript):
         row = {**head, "usage": usage, "content": [{"type": "text", "text": "done so"}]}
         twice = 2 if self.host.chance("told_twice") else 1
         for _ in range(twice):
-            self.write("out", line(type="stream_event", session_id=self.session, event={"type": "message_delta", "usage": usage}))
+            self.write(
+                "out",
+                line(type="stream_event", session_id=self.session, event={"type": "message_delta", "usage": usage}),
+            )
             truth.seen(key, spent)
         self.total = plus(self.total, spent)
         if self.host.chance("garbage"):
@@ -234,4 +251,3 @@ class ClaudeScript(CommandScript):
     def ends_without_a_word(self) -> int:
         """Neither a result nor a reason."""
         return self.dice.choice((0, 1))
-

@@ -72,7 +72,7 @@ class Tasks:
     law: Law
     truths: dict[str, Truth]
     broken: Callable[[str, str], None]
-    may_stop: Callable[[str], bool]
+    may_stop: Callable[[RunRow], bool]
     limit: Callable[[str], int]  # limits.parallel
     seen: dict[str, Seen] = field(default_factory=dict)
     open: dict[str, RunRow] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Tasks:
 
     # ── starts ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self, row: RunRow, commit: Commit, shared: bool) -> None:
+    def start(self, row: RunRow, commit: Commit, *, shared: bool) -> None:
         """A run may start only where nothing forbids it, on the first tier that nothing forbids."""
         law, now, broken = self.law, commit.now, self.broken
         self.starts += 1
@@ -121,7 +121,9 @@ class Tasks:
         """What of this tier is doubted and tried out by somebody else."""
         running: set[str] = set()
         for other in self.open.values():
-            running.update(self.law.targets(other.chain, TierSetup(other.tier, other.agent, other.account, other.model)))
+            running.update(
+                self.law.targets(other.chain, TierSetup(other.tier, other.agent, other.account, other.model))
+            )
         return self.law.doubts(chain, tier, now) & running
 
     def settle_claims(self, commit: Commit) -> None:
@@ -190,7 +192,7 @@ class Tasks:
         """The failure kind that it ended with; None: none."""
         lawful = verdicts(truth, row.agent)
         if row.state == "stopped":
-            if not self.may_stop(row.task):
+            if not self.may_stop(row):
                 self.broken("end", f"{row.id} was stopped, and nobody asked for that")
             if SUCCESS in lawful:
                 self.broken("end", f"{row.id} was done when it was stopped: {truth}")

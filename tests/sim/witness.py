@@ -136,7 +136,9 @@ class Witness:
                 (self.entry,),
             )
         )
-        notices = list(run("SELECT seq, kind, chain, data, event FROM notice WHERE seq > ? ORDER BY seq", (self.notice,)))
+        notices = list(
+            run("SELECT seq, kind, chain, data, event FROM notice WHERE seq > ? ORDER BY seq", (self.notice,))
+        )
         now_open = {row[0]: _run(row) for row in run(f"SELECT {RUN} FROM run WHERE state = 'running'")}
         gone = [name for name in self.open if name not in now_open]
         ended = [_run(row) for name in gone for row in run(f"SELECT {RUN} FROM run WHERE id = ?", (name,))]
@@ -156,7 +158,9 @@ class Witness:
         for row in ended:
             self.trace.tell("ledger", f"{row.id} ended {row.state} {row.failure} next={row.next} {row.tokens}")
         for each in told:
-            self.trace.tell("notice", f"{each.kind} {each.chain} {each.data.get('budget') or each.data.get('reason_code') or ''}")
+            self.trace.tell(
+                "notice", f"{each.kind} {each.chain} {each.data.get('budget') or each.data.get('reason_code') or ''}"
+            )
         self.judge(commit, database)
 
     def _setup(self, plan: Any) -> Setup | None:

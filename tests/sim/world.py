@@ -32,6 +32,8 @@ from tests.sim.trace import Trace
 from tests.sim.witness import Witness
 
 HOURS = 6.0
+STUCK_AFTER = 60.0
+"""Virtual hours after which a simulation that has not come to its end never will."""
 SHM = Path("/dev/shm")
 BUGS = ("run_not_understood",)
 """Lines of the daemon's own log that only a bug of its own writes."""
@@ -126,7 +128,9 @@ class World:
         self.editions = Editions(root / "service.json", setup)
         self.editions.write(setup)
         self.law = Law(setup)
-        self.witness = Witness(self.clock, self.trace, self.editions.history, self._judge, self.broken, self.disk.just_failed)
+        self.witness = Witness(
+            self.clock, self.trace, self.editions.history, self._judge, self.broken, self.disk.just_failed
+        )
         self.daemon = Daemon(
             root, self.clock, self.disk, self.processes, self.editions, self.trace, seed, self.witness.look, self.broken
         )
@@ -165,7 +169,11 @@ class World:
         async with trio.open_nursery() as nursery:
             self.processes.nursery = nursery
             cast = self.cast
-            actors: list[Callable[[], Any]] = [self.daemon.keep, self.disk.live, *(a.live for a in self.accounts.values())]
+            actors: list[Callable[[], Any]] = [
+                self.daemon.keep,
+                self.disk.live,
+                *(a.live for a in self.accounts.values()),
+            ]
             actors += [cast.submitter, cast.operator, cast.editor, cast.bad_luck, cast.clockmaker, self._watch]
             for actor in actors:
                 nursery.start_soon(actor)
@@ -197,7 +205,7 @@ class World:
         for account in self.accounts.values():
             account.mend()
         self.editions.write(self.editions.setup)
-        while self.daemon.steady_for < 5:
+        while self.daemon.steady_for < 5:  # noqa: ASYNC110 - nobody says when it will have been up for so long
             await trio.sleep(1)
         for chain in self.editions.setup.chains:
             await self.cast.release(chain, None, "operator")
@@ -216,7 +224,9 @@ class World:
                     fresh[chain] = await self.cast.submit(chance, chain, plain=True)
             await trio.sleep(45 if elapsed() < patient else 900)
             if elapsed() > patient:
-                supervisor.LONGEST_SLEEP = 600.0  # what is left waits for a hold to end: that wakes the daemon by itself
+                supervisor.LONGEST_SLEEP = (
+                    600.0  # what is left waits for a hold to end: that wakes the daemon by itself
+                )
             if not self._due() and all(fresh[chain] or not self._usable(chain, set()) for chain in fresh):
                 return
         self.broken("liveness", f"after twice the longest back-off these still wait: {self._due()}")
@@ -245,9 +255,11 @@ class World:
 
 async def _simulate(seed: int, hours: float, folder: Path) -> Report:
     world = World(seed, folder)
-    with _patched(world):
-        with world.scope:
+    with _patched(world), world.scope:
+        with trio.move_on_after((hours + STUCK_AFTER) * 3600) as patience:
             await world.live(hours)
+        if patience.cancelled_caught:
+            world.broken("stuck", "it does not come to its end")
     figures = {
         "hours": elapsed() / 3600,
         "agent_hours": world.processes.seconds / 3600,
