@@ -4,7 +4,7 @@ UV = .tools/bin/uv
 RUN = .venv/bin/python
 WORKERS ?= 2
 
-.PHONY: help setup demo test check lint cover test-agents crash sim clean
+.PHONY: help setup demo test check lint cover test-agents crash sim bench clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -22,8 +22,8 @@ test: setup check  ## the whole fast suite, with the house rules
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal tests -m "not agents and not slow"
 
 check: setup  ## formatting, lint, types, layers
-	$(RUN) -m ruff format --check --quiet src tests demo
-	$(RUN) -m ruff check --quiet src tests demo
+	$(RUN) -m ruff format --check --quiet src tests demo bench
+	$(RUN) -m ruff check --quiet src tests demo bench
 	$(RUN) -m mypy
 	.venv/bin/lint-imports --no-cache
 
@@ -42,6 +42,9 @@ sim: setup  ## simulate 2,000 fresh seeds of six hours each (COUNT=n); SEED=n re
 test-agents: setup  ## the real Claude Code, Codex and Gemini CLI, against a mock provider
 	$(RUN) tests/acceptance/install_agents.py
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile tests/acceptance -m agents
+
+bench: setup  ## measure the speed anew, into docs/benchmarks.md; ONLY="record bump" only tells those
+	$(RUN) -m bench.run $(ONLY)
 
 clean:  ## remove everything that was built
 	rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -18,6 +18,7 @@ TEXTS = [
     *sorted((ROOT / "src").rglob("*.toml")),
     *sorted((ROOT / "tests").rglob("*.py")),
     *sorted((ROOT / "demo").rglob("*.py")),
+    *sorted((ROOT / "bench").rglob("*.py")),
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "README.md",
     ROOT / "Makefile",
