@@ -127,7 +127,7 @@ class _Server(uvicorn.Server):
         self.ready()
 
     async def main_loop(self) -> None:
-        """Keep the time that answers are dated with, until told to stop; uvicorn's own loop wakes ten times a second."""
+        """Keep the time that answers are dated with, until told to stop. Its own loop would wake ten times a second."""
         while not await self.on_tick(0):
             with anyio.move_on_after(_TICK_S):
                 await self.stop.wait()
