@@ -50,6 +50,8 @@ class Budgets:
         self._base = {budget.id: self._used(budget, commit.now) for budget in self.budgets}
         rules = {(scope, reset[1]) for scope, reset in _rules(self.law.setup) if reset[0] == "block"}
         for entry in commit.entries:
+            if entry.chain is None:
+                continue  # nobody's tier has spent it
             for scope in (f"chain:{entry.chain}", f"tier:{entry.tier}"):
                 self._scope(scope).add(entry.at_ms, entry.counts)
                 if sum(entry.counts) > 0:
@@ -88,7 +90,7 @@ class Budgets:
         for each in commit.notices:
             if each.kind == "token_threshold_crossed":
                 told.setdefault(each.data["budget"], []).append(each.data["used"])
-        runs = {(entry.chain, entry.tier) for entry in commit.entries}
+        runs = {(entry.chain, entry.tier) for entry in commit.entries if entry.chain}
         touched = {f"chain:{chain}" for chain, _ in runs} | {f"tier:{tier}" for _, tier in runs}
         for budget in self.budgets:
             notices = told.pop(budget.id, [])

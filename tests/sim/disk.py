@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import apsw
 import trio
 
+from locum.errors import StateError
 from locum.store.sqlite import Database
 from locum.store.worker import Batch, Job, Lane
 from tests.sim.clock import dice, elapsed
@@ -155,7 +156,8 @@ class _FaultyLane:
         self._worker.count()
         if self._writes or self._worker.dead or self._worker.disk.others_first():
             await self._worker.step()
-        assert not self._closed, "nobody uses a ledger that is closed"
+        if self._closed:
+            raise StateError("the ledger is closed")
         if self._worker.at_call():
             await self._worker.step()
         error = self._worker.disk.spoil(writes=self._writes)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from locum.store.sqlite import Database
-from tests.sim.agents import NOTHING, SimProcesses, plus
+from tests.sim.agents import NOTHING, Counts, SimProcesses, plus
 from tests.sim.budgets import Budgets
 from tests.sim.chains import Chains, Orders
 from tests.sim.clock import SimClock, elapsed
 from tests.sim.daemon import Daemon
-from tests.sim.law import RULES, Law
+from tests.sim.law import RULES, Law, Wanted
 from tests.sim.tasks import Tasks
-from tests.sim.witness import Commit, RunRow
+from tests.sim.witness import Commit, Outside, RunRow
 
 TASK = "id, chain, cwd, state, reason_code, no_wait, shared_cwd, not_before_ms, cancel_asked"
+NO_RUN = (None, 0, NOTHING, 0)
 PATIENCE = 75.0
 """Virtual seconds after which what is due must have happened: two of the daemon's longest sleeps and some more."""
 
@@ -33,6 +34,7 @@ class Oracle:
     broken: Callable[[str, str], None]
     orders: Orders = field(default_factory=Orders)
     cancelled: set[str] = field(default_factory=set)
+    outside_failures: dict[str, str] = field(default_factory=dict)  # by report: what has really happened
     stepped: float = -1000.0  # when somebody set the clock
     rejections: int = 0  # how often a bad file was told
     _starts: int = 0
@@ -84,6 +86,8 @@ class Oracle:
         for row in commit.ended:
             failed = self.tasks.end(row, commit)
             self.chains.success = row if row.state == "succeeded" else None
+        for report in commit.reports:
+            failed = self._outside(report, commit)
         self.chains.read(commit, failed)
         self.budgets.conclude(commit)
         for row in commit.ended:
@@ -94,6 +98,19 @@ class Oracle:
             if told.kind == "task_failed":
                 self._given_up(_task_of(database, told.data["task"]), commit)
         self._last_failures(database)
+
+    def _outside(self, report: Outside, commit: Commit) -> tuple[RunRow, str, Wanted] | None:
+        """What the end of somebody's turn must lead to: it is judged as a run is, and never tried again in place."""
+        if report.chain is None or report.tier is None:
+            return None
+        kind = self.outside_failures.get(report.id)
+        if report.failure != kind:
+            self.broken("end", f"{report} has really failed with {kind}")
+        tier, task = self.law.setup.tiers[report.tier], f"claude-code:{report.session}"
+        row = RunRow("", task, report.chain, tier.name, tier.account, tier.model, "", tier.agent, "", kind, *NO_RUN)
+        self.chains.success = row if kind is None else None
+        at = next((ev.at for ev in commit.events if ev.failure and ev.task == task), commit.now)
+        return (row, kind, self.law.answer(report.chain, tier, task, kind, None, 99, at)) if kind else None
 
     def _last_failures(self, database: Database[Any]) -> None:
         """What a chain shows as its last failure is the last it has heard of."""
@@ -200,11 +217,25 @@ class Oracle:
             for each in self.processes.truths.values():
                 name = getattr(each, column)
                 truth[name] = plus(truth.get(name, NOTHING), each.tokens)
-            sums = f"SELECT {column}, SUM(input), SUM(output), SUM(cache_read), SUM(cache_write) FROM entry GROUP BY 1"
+            sums = (
+                f"SELECT {column}, SUM(input), SUM(output), SUM(cache_read), SUM(cache_write)"
+                " FROM entry WHERE run IS NOT NULL GROUP BY 1"
+            )
             kept = {row[0]: row[1:] for row in run(sums)}
             for name in truth.keys() | kept.keys():
                 if truth.get(name, NOTHING) != kept.get(name, NOTHING):
                     self.broken("books", f"{column} {name}: {kept.get(name)} in the ledger, {truth.get(name)} spent")
+
+    def add_up_outside(self, database: Database[Any], spent: dict[str, Counts]) -> None:
+        """What sessions of other people have spent is counted once, each message in one place."""
+        sums = (
+            "SELECT session, SUM(input), SUM(output), SUM(cache_read), SUM(cache_write)"
+            " FROM entry WHERE run IS NULL GROUP BY 1"
+        )
+        kept = {row[0]: row[1:] for row in database._tx.connection.execute(sums)}
+        truth = {name: counts for name, counts in spent.items() if any(counts)}
+        if kept != truth:
+            self.broken("books", f"sessions of others: {kept} in the ledger, {truth} spent")
 
     async def audit(self) -> None:
         """The product's own audit finds nothing."""

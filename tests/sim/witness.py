@@ -51,13 +51,23 @@ class RunRow(NamedTuple):
 class Entry(NamedTuple):
     """One row of the ledger."""
 
-    run: str
-    task: str
-    chain: str
-    tier: str
-    account: str
+    run: str | None
+    task: str | None
+    chain: str | None
+    tier: str | None
+    account: str | None
     at_ms: int
     counts: tuple[int, int, int, int]
+
+
+class Outside(NamedTuple):
+    """The end of a turn of a session that is not ours."""
+
+    id: str
+    chain: str | None
+    tier: str | None
+    session: str
+    failure: str | None
 
 
 class Told(NamedTuple):
@@ -81,6 +91,7 @@ class Commit:
     started: list[RunRow]
     ended: list[RunRow]
     setup: Setup | None = None
+    reports: list[Outside] = field(default_factory=list)
     shaky: bool = False  # the disk has just failed somebody
 
 
@@ -103,6 +114,7 @@ class Witness:
     event: int = 0
     entry: int = 0
     notice: int = 0
+    report: int = 0
     open: dict[str, RunRow] = field(default_factory=dict)
     plan: Any = None
     changes: int = -1
@@ -139,6 +151,10 @@ class Witness:
         notices = list(
             run("SELECT seq, kind, chain, data, event FROM notice WHERE seq > ? ORDER BY seq", (self.notice,))
         )
+        told_us = list(
+            run("SELECT seq, id, chain, tier, session, failure FROM report WHERE seq > ? ORDER BY seq", (self.report,))
+        )
+        self.report = told_us[-1][0] if told_us else self.report
         now_open = {row[0]: _run(row) for row in run(f"SELECT {RUN} FROM run WHERE state = 'running'")}
         gone = [name for name in self.open if name not in now_open]
         ended = [_run(row) for name in gone for row in run(f"SELECT {RUN} FROM run WHERE id = ?", (name,))]
@@ -150,7 +166,9 @@ class Witness:
         self.notice = notices[-1][0] if notices else self.notice
         found = [Entry(*row[1:7], row[7:]) for row in entries]
         told = [Told(kind, chain, json.loads(data), event) for _, kind, chain, data, event in notices]
-        commit = Commit(self.clock.now_ms(), elapsed(), events, found, told, started, ended, setup, self.shaky())
+        outside = [Outside(*row[1:]) for row in told_us]
+        now, at = self.clock.now_ms(), elapsed()
+        commit = Commit(now, at, events, found, told, started, ended, setup, outside, self.shaky())
         for ev in events:
             text = f"{ev.chain} {ev.kind} {ev.tier} {ev.task or ''} {ev.failure or ''} active={ev.active}"
             until = f" {ev.hold['target']} {ev.hold['kind']} until {ev.hold['until_ms']}" if ev.hold else ""

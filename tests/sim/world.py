@@ -26,6 +26,7 @@ from tests.sim.daemon import Daemon, Editions
 from tests.sim.disk import Disk
 from tests.sim.law import HOUR, LONGEST, Law
 from tests.sim.oracle import Oracle
+from tests.sim.sessions import Reporter
 from tests.sim.setups import draw_setup
 from tests.sim.swarm import Swarm, draw_swarm
 from tests.sim.trace import Trace
@@ -138,6 +139,7 @@ class World:
         self.cast = Cast(
             seed, self.swarm, self.trace, self.clock, self.daemon, self.editions, self.processes, self.oracle, root
         )
+        self.reporter = Reporter(self.cast)
         self.audits: random.Random = dice(seed, "audits")
 
     def broken(self, oracle: str, what: str) -> None:
@@ -174,16 +176,29 @@ class World:
                 self.disk.live,
                 *(a.live for a in self.accounts.values()),
             ]
-            actors += [cast.submitter, cast.operator, cast.editor, cast.bad_luck, cast.clockmaker, self._watch]
+            actors += [
+                self.reporter.work,
+                cast.submitter,
+                cast.operator,
+                cast.editor,
+                cast.bad_luck,
+                cast.clockmaker,
+                self._watch,
+            ]
             for actor in actors:
                 nursery.start_soon(actor)
             await trio.sleep(hours * 3600)
             await self._quiet()
             await self._liveness()
+            for session in self.reporter.sessions.values():
+                await self.reporter.finish(session)
+            await trio.sleep(30)
             await self.oracle.audit()
             self.daemon.finished = True
             if self.daemon.boss:
                 self.oracle.add_up(self.daemon.boss.ledger._database)
+                spent = {session.id: session.spent for session in self.reporter.sessions.values()}
+                self.oracle.add_up_outside(self.daemon.boss.ledger._database, spent)
                 await self.daemon.stop()
             nursery.cancel_scope.cancel()
 
@@ -270,6 +285,7 @@ async def _simulate(seed: int, hours: float, folder: Path) -> Report:
         "notices": world.witness.notice,
         "faults": world.trace.faults,
         "starts": world.daemon.starts,
+        "hooks": world.reporter.asked,
         "crossings": world.oracle.budgets.crossings,
     }
     return Report(seed, world.first_broken, world.trace.digest(), world.trace, world.swarm, figures)
