@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.rounds import interleaved, median, quantile, short, told
+from bench.rounds import interleaved, median, quantile, short, timed, told
 from bench.subject import Found, Limit, Subject
 from tests.harness import Daemon, running
 
@@ -27,6 +28,7 @@ def measure(folder: Path, rounds: int = 60, warm_up: int = 3) -> Found:
         arms = {
             "handover": lambda: _one(daemon, stamps),
             "bash": lambda: _bash(stamps),
+            "syncs": timed(lambda: _sync_twice(folder / "synced")),
         }
         found = interleaved(arms, rounds, warm_up)
         audit = daemon.client.get("/audit")
@@ -38,6 +40,7 @@ def measure(folder: Path, rounds: int = 60, warm_up: int = 3) -> Found:
             ("exit → start", told(handover, "ms")),
             ("exit → start, p99", f"{short(quantile(handover, 0.99))} ms"),
             ("of that: bash alone, from being started to its first act", told(found["bash"], "ms")),
+            ("of that: two appends of 4 kB to a file on this disk, each synced", told(found["syncs"], "ms")),
         ),
     )
 
@@ -63,6 +66,15 @@ def _bash(stamps: Path) -> float:
     began = time.time()
     subprocess.run(["/bin/bash", "-c", 'printf %s "$EPOCHREALTIME" >"$0"', str(stamp)], check=True)
     return (float(stamp.read_text()) - began) * 1000
+
+
+def _sync_twice(path: Path) -> None:
+    """What two commits cost at the least."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for _ in range(2):
+        os.write(file, bytes(4096))
+        os.fdatasync(file)
+    os.close(file)
 
 
 SUBJECT = Subject(
