@@ -9,6 +9,12 @@ from locum.cli.client import Json
 from locum.cli.terminal import clean
 from locum.words import DELIBERATE, cause, count, due, from_iso, moment, span
 
+_EFFECTS = {
+    "none": "; reaching it holds nothing",
+    "released": "; released: it holds nothing more in this window",
+}
+_HALTED = {"released": " (released: not in this window any more)"}
+
 
 def now_ms() -> int:
     """The wall clock, for saying how far away a moment is."""
@@ -42,8 +48,9 @@ def spent(usage: Json) -> str:
     )
     if end_ms is not None:
         text += f", until {due(end_ms, now_ms())}"
+    text += _EFFECTS.get(usage.get("threshold_effect") or "", "")
     if halt:
-        text += f"; every tier is held at {halt:,}"
+        text += f"; every tier is held at {halt:,}" + _HALTED.get(usage.get("halt_effect") or "", "")
     if unknown := usage.get("unknown_usage_runs"):
         text += f"; what {count(unknown, 'run')} used is unknown and not in it"
     return text
@@ -71,7 +78,9 @@ def failure(chain: Json) -> str:
 
 
 def config_lines(status: Json) -> Iterator[str]:
-    """Which file is in use, what is wrong with a newer edit of it, and with the command after the last task."""
+    """What stands in the way of all chains, which file is in use, and what is wrong with a newer edit of it."""
+    if status.get("low_disk"):
+        yield "the disk is almost full (limits.min_free): nothing new is started"
     yield f"config: {status['config']['path']}"
     for problem in status["config"]["problems"]:
         yield f"refused edit: {problem}"

@@ -102,6 +102,8 @@ def explain_(settings: Settings, *, chain: str | None, as_json: bool) -> None:
         print_json(found)
         return
     click.echo("\n\n".join("\n".join(sentences) for sentences in found["chains"].values()))
+    if found.get("low_disk"):
+        click.echo("\nThe disk is almost full (limits.min_free): nothing new is started.")
     for problem in found["problems"]:
         click.echo(f"\nAn edit of service.json is refused; the last good one is in use. {problem}")
 

@@ -86,7 +86,7 @@ async def result(service: Service, task: Task) -> dict[str, Any]:
     chain = plan.chains.get(task.chain)
     if chain is not None:
         usage, counts = await ledger.usage(f"chain:{chain.name}", now_ms), await ledger.open_counts()
-        told["usage"] = views.measured(usage, views.halt(plan, chain.name))
+        told["usage"] = views.of_chain(ledger.board, plan, chain.name, usage, now_ms)
         told["chain"] = views.standing(ledger.board, chain, now_ms, service.busy(), counts)
     return told
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from locum.errors import NotFoundError
 from locum.policy.board import Board, Event, Hold
+from locum.policy.budget import effect
 from locum.policy.chain import TierState, holds_on, is_exhausted, pick, state_of
 from locum.policy.notice import Notice
-from locum.policy.plan import Brake, Chain, Plan, Target
+from locum.policy.plan import Budget, Chain, Plan, Target
 from locum.policy.task import PostTask, PostTaskState, Run, Task, TaskState
 from locum.policy.usage import TOKEN_TYPES, Tokens
 from locum.policy.window import Window, WindowRule, kind, timezone_of
@@ -90,27 +91,35 @@ def hold(held: Hold) -> dict[str, Any]:
     }
 
 
-def usage(plan: Plan, views: Mapping[str, UsageView]) -> dict[str, Any]:
+def usage(board: Board, plan: Plan, views: Mapping[str, UsageView], now_ms: int) -> dict[str, Any]:
     """Tokens used by every chain and tier; `views` by scope (`chain:NAME`, `tier:NAME`). The top is the main chain.
 
     `unattributed` is what sessions have used of which it is not known whose tier they use, ever.
     """
-    chains = {name: measured(views[f"chain:{name}"], halt(plan, name)) for name in plan.chains}
-    tiers = {name: measured(views[f"tier:{name}"]) for name in plan.tiers}
+    chains = {name: of_chain(board, plan, name, views[f"chain:{name}"], now_ms) for name in plan.chains}
+    tiers = {
+        name: measured(views[f"tier:{name}"], board, now_ms, plan.budgets_by_id.get(f"tier:{name}"))
+        for name in plan.tiers
+    }
     nobody = {"totals": totals(views["unattributed"].totals)}
     return {"schema": SCHEMA, **chains[main_chain(plan)], "chains": chains, "tiers": tiers, "unattributed": nobody}
 
 
-def halt(plan: Plan, chain: str) -> int | None:
-    """The `usage_halt_tokens` of a chain; None without one."""
-    return next((each.limit for each in plan.budgets if each.brake is Brake.HALT and each.owner == chain), None)
+def of_chain(board: Board, plan: Plan, chain: str, view: UsageView, now_ms: int) -> dict[str, Any]:
+    """One chain's usage against its two budgets."""
+    budgets = plan.budgets_by_id
+    return measured(view, board, now_ms, budgets.get(f"chain:{chain}"), budgets.get(f"halt:{chain}"))
 
 
-def measured(view: UsageView, halt: int | None = None) -> dict[str, Any]:
-    """One chain's or tier's usage in its current window; `halt` is the chain's `usage_halt_tokens`."""
+def measured(
+    view: UsageView, board: Board, now_ms: int, budget: Budget | None = None, halt: Budget | None = None
+) -> dict[str, Any]:
+    """One chain's or tier's usage in its current window; `budget` is its threshold, `halt` `usage_halt_tokens`."""
     return {
         "threshold_tokens": view.limit,
-        "halt_tokens": halt,
+        "threshold_effect": effect(board, budget, view.totals, now_ms) if budget else None,
+        "halt_tokens": halt.limit if halt else None,
+        "halt_effect": effect(board, halt, view.totals, now_ms) if halt else None,
         "used_tokens": view.meter.weights.whole(view.totals),
         "totals": totals(view.totals),
         "window": _window(view.meter.window, view.window),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import groupby
 
+from locum.policy.board import Board
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.plan import Brake, Budget
 from locum.policy.usage import NO_TOKENS, Tokens, Weights
@@ -24,6 +26,25 @@ class Reading:
     def over(self) -> bool:
         """`used >= limit`."""
         return self.budget.weights.reached(self.used, self.budget.limit)
+
+
+class Effect(StrEnum):
+    """What a budget does now."""
+
+    NONE = "none"  # reaching it is told, but holds nothing: the chain has nowhere to go, or does not move for it
+    AHEAD = "ahead"  # it is not reached
+    HOLDS = "holds"  # it is reached, and something is held for it
+    RELEASED = "released"  # it is reached, and what it held was released: it holds nothing more in this window
+
+
+def effect(board: Board, budget: Budget, used: Tokens, now_ms: int) -> Effect:
+    """What `budget` does at this moment, with so much used in its window."""
+    if not budget.acts:
+        return Effect.NONE
+    if not budget.weights.reached(used, budget.limit):
+        return Effect.AHEAD
+    held = any(hold.budget == budget.id and hold.active(now_ms) for hold in board.holds.values())
+    return Effect.HOLDS if held else Effect.RELEASED
 
 
 def percent(weights: Weights, used: Tokens, limit: int | None) -> float | None:

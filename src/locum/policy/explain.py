@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import tzinfo
 
 from locum.policy.board import Board, ChainState, Hold
-from locum.policy.budget import Reading, percent
+from locum.policy.budget import Effect, Reading, effect, percent
 from locum.policy.chain import free_at_ms, holds_on, on_probation, pick
 from locum.policy.failure import ANSWERS, FailureKind
 from locum.policy.gate import Gate, Place
@@ -18,6 +18,10 @@ _BRAKES = {
     Brake.CHAIN: "The budget of chain {owner}",
     Brake.TIER: "The budget of tier {owner}",
     Brake.HALT: "The halt of chain {owner}",
+}
+_EFFECTS = {
+    Effect.NONE: " Reaching it is told, but holds nothing.",
+    Effect.RELEASED: " What it held was released: it holds nothing more in this window.",
 }
 _PROBATION = "on probation: one task at a time until one succeeds"
 
@@ -42,7 +46,7 @@ def explain(
         *_where(board, plan, chain, state, now_ms, busy),
         *_halted(board, plan, chain, now_ms, zone),
         *(line for tier in chain.tiers for line in _tier(board, plan, chain, tier, now_ms, zone)),
-        *(_budget(reading, now_ms, zone) for reading in readings if _concerns(reading, chain)),
+        *(_budget(board, reading, now_ms, zone) for reading in readings if _concerns(reading, chain)),
         _last_failure(state, now_ms, zone),
         _next(board, chain, state, now_ms, zone),
     )
@@ -147,14 +151,14 @@ def _concerns(reading: Reading, chain: Chain) -> bool:
     return budget.owner == chain.name
 
 
-def _budget(reading: Reading, now_ms: int, zone: tzinfo | None) -> str:
+def _budget(board: Board, reading: Reading, now_ms: int, zone: tzinfo | None) -> str:
     budget = reading.budget
     used = budget.weights.whole(reading.used)
     full = percent(budget.weights, reading.used, budget.limit)
     what = _BRAKES[budget.brake].format(owner=budget.owner)
     end_ms = reading.window.end_ms
     ends = f"; it starts again {due(end_ms, now_ms, zone)}" if end_ms is not None and end_ms > now_ms else ""
-    told = "" if budget.acts else " Reaching it is told, but holds nothing."
+    told = _EFFECTS.get(effect(board, budget, reading.used, now_ms), "")
     share = "" if full is None else f" ({full:g} %)"
     return f"{what}: {used:,} of {budget.limit:,} tokens used{share} in {describe(budget.window)}{ends}.{told}"
 

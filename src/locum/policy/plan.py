@@ -163,6 +163,11 @@ class Plan:
         return found
 
     @cached_property
+    def budgets_by_id(self) -> Mapping[str, Budget]:
+        """Every budget by its id."""
+        return {budget.id: budget for budget in self.budgets}
+
+    @cached_property
     def _budgets_by_scope(self) -> dict[str, tuple[Budget, ...]]:
         found: dict[str, tuple[Budget, ...]] = {}
         for budget in self.budgets:

@@ -61,7 +61,8 @@ class Answers:
         boss, now_ms = self.supervisor, self.supervisor.clock.now_ms()
         plan = boss.ledger.plan
         scopes = [*(f"chain:{name}" for name in plan.chains), *(f"tier:{name}" for name in plan.tiers), "unattributed"]
-        return JSONResponse(views.usage(plan, {scope: await boss.ledger.usage(scope, now_ms) for scope in scopes}))
+        used = {scope: await boss.ledger.usage(scope, now_ms) for scope in scopes}
+        return JSONResponse(views.usage(boss.ledger.board, plan, used, now_ms))
 
     async def explain(self, request: Request) -> Response:
         """The state of one chain, or of all, in sentences."""
@@ -70,7 +71,9 @@ class Answers:
         wanted = request.query_params.get("chain")
         chains = (views.chain_named(plan, wanted),) if wanted else tuple(plan.chains.values())
         told = {each.name: explain(board, plan, each, readings, now_ms, busy=boss.busy()) for each in chains}
-        return JSONResponse({"schema": views.SCHEMA, "chains": told, "problems": [str(each) for each in boss.rejected]})
+        problems = [str(each) for each in boss.rejected]
+        more = {"low_disk": boss.low_disk, "problems": problems}
+        return JSONResponse({"schema": views.SCHEMA, "chains": told, **more})
 
     async def events(self, request: Request) -> Response:
         """The log of the chains, oldest first, after a sequence number."""

@@ -110,6 +110,7 @@ def test_open_tasks_are_counted_by_chain_and_state():
 def test_usage_has_the_agreed_shape():
     """The top mirrors the chain `default`; every chain and tier has the same keys."""
     found = views.usage(
+        Board(),
         Plan({"default": CHAIN}, (Budget(Brake.HALT, "default", 9000, Calendar("week")),)),
         {
             "chain:default": view("chain:default", limit=5000),
@@ -117,6 +118,7 @@ def test_usage_has_the_agreed_shape():
             "tier:codex": view("tier:codex"),
             "unattributed": view("unattributed", totals=Tokens(3)),
         },
+        NOW,
     )
     top = {
         "threshold_tokens": 5000,
@@ -148,7 +150,7 @@ def test_without_a_default_chain_the_top_mirrors_the_first():
         "tier:claude-max": view("t"),
         "unattributed": view("u"),
     }
-    assert views.usage(plan, shown)["totals"]["total"] == 7
+    assert views.usage(Board(), plan, shown, NOW)["totals"]["total"] == 7
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_without_a_default_chain_the_top_mirrors_the_first():
 )
 def test_windows_without_a_start_or_end_say_so(rule, block_ms, start, end):
     """All time did not begin in 1970, and a block that nobody opened has not begun."""
-    window = views.measured(view("s", rule, block_ms=block_ms))["window"]
+    window = views.measured(view("s", rule, block_ms=block_ms), Board(), NOW)["window"]
     assert (window["start"], window["end"]) == (start, end)
 
 
@@ -183,7 +185,9 @@ def test_an_unknown_chain_is_told_with_those_there_are():
 
 def test_windows_compare_as_given():
     """The view shows the window that the ledger counted over, not one it works out itself."""
-    shown = views.measured(UsageView("s", Meter(Calendar("day")), Window(NOW, NOW + 5), Tokens(), None, None))
+    shown = views.measured(
+        UsageView("s", Meter(Calendar("day")), Window(NOW, NOW + 5), Tokens(), None, None), Board(), NOW
+    )
     assert shown["window"]["start"] == "2026-11-22T02:50:00Z"
 
 
@@ -192,7 +196,9 @@ def test_what_is_used_of_a_limit_is_weighed_as_the_limit_is():
     weights = Weights(input=1000, output=1000, cache_read=100, cache_write=0)
     totals = Tokens(900, 100, 5_000, 77)
     meter = Meter(Calendar("day"), weights, limit=3_000)
-    shown = views.measured(UsageView("s", meter, Window(NOW, NOW + 5), totals, 3_000, percent(weights, totals, 3_000)))
+    shown = views.measured(
+        UsageView("s", meter, Window(NOW, NOW + 5), totals, 3_000, percent(weights, totals, 3_000)), Board(), NOW
+    )
     assert (shown["used_tokens"], shown["percent"]) == (1_500, 50.0)
     assert shown["totals"]["total"] == totals.total
     assert plain.spent(shown).startswith("1,500 of 3,000 tokens, weighed by count_tokens, (50 %) this day")

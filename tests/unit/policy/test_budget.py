@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from locum.policy.budget import Reading, frees_at_ms, percent, spent
+from locum.policy.board import Board, Hold
+from locum.policy.budget import Effect, Reading, effect, frees_at_ms, percent, spent
 from locum.policy.failure import FailureKind
-from locum.policy.plan import Brake, Budget
+from locum.policy.plan import Brake, Budget, rung_target
 from locum.policy.usage import EACH_TYPE_ONCE, NO_TOKENS, Tokens, Weights
-from locum.policy.window import Lifetime, Rolling, Window
+from locum.policy.window import Calendar, Lifetime, Rolling, Window
 
 NOW = 1_800_000_000_000
 LENGTH = 50
@@ -122,3 +124,15 @@ def test_a_spent_budget_says_which_key_and_how_much(brake: Brake, words: str, un
     assert failure.rule == f"{brake}:c"
     assert "1,099 of 1,000" in failure.evidence
     assert words in failure.evidence
+
+
+def test_what_a_budget_does_is_told_by_its_hold():
+    """Not reached, holding, released and merely told are four things: released is never shown as still ahead."""
+    limit = Budget(Brake.CHAIN, "default", 100, Calendar("day"))
+    hold = Hold(rung_target("default", "a"), FailureKind.TOKEN_BUDGET, 0, 5_000, "", "default", "a", budget=limit.id)
+    held, used = Board({hold.key: hold}), Tokens(100)
+    assert effect(Board(), limit, Tokens(99), 0) is Effect.AHEAD
+    assert effect(held, limit, used, 0) is Effect.HOLDS
+    assert effect(held, limit, used, 5_000) is Effect.RELEASED, "it has run out"
+    assert effect(Board(), limit, used, 0) is Effect.RELEASED
+    assert effect(Board(), replace(limit, acts=False), used, 0) is Effect.NONE
