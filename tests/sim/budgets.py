@@ -46,7 +46,7 @@ class Budgets:
         """Before the events of a commit are read: what was used without its entries, then add them."""
         self._bumped = {}
         self._was_held = {hold.budget for hold in self.law.holds.values() if hold.budget and hold.active(commit.now)}
-        self._seats = {name: self.law.first_free(name, commit.now) for name in self.law.setup.chains}
+        self._seats, self._seat = self._free(commit.now), {}
         self._base = {budget.id: self._used(budget, commit.now) for budget in self.budgets}
         rules = {(scope, reset[1]) for scope, reset in _rules(self.law.setup) if reset[0] == "block"}
         for entry in commit.entries:
@@ -75,6 +75,7 @@ class Budgets:
                 if over and budget is not None and budget.acts:
                     self.broken("budget", f"{held} is let go, and the budget is still over: {used}")
                 self.acted = {key for key in self.acted if key[0] != held.budget}
+                self._seats = self._free(ev.at)
             case _:
                 if budget is None or not over or not budget.acts:
                     return self.broken("budget", f"{held} for a budget that is not over: {used} of {budget}")
@@ -82,6 +83,8 @@ class Budgets:
                     self.broken("budget", f"{held} does not end at {self._frees(budget, ev.at)}")
                 if ev.failure is not None:
                     self._bumped[held.budget] = held
+                    self._seat[held.budget] = self._seats.get(ev.chain)
+                    self._seats = self._free(ev.at)
         return None
 
     def conclude(self, commit: Commit) -> None:
@@ -135,7 +138,7 @@ class Budgets:
             self.acted |= {key} if replanned and budget.id in self._was_held and budget.acts else set()
             return
         self.acted.add(key)
-        tier = entry.tier if entry else self._seats.get(budget.owner)
+        tier = entry.tier if entry else self._seat[budget.id]
         target = {
             "chain": f"rung:{budget.owner}/{tier}",
             "tier": f"tier:{budget.owner}",
@@ -143,6 +146,10 @@ class Budgets:
         }
         if bumped.target != target[budget.brake]:
             self.broken("budget", f"{budget.id} holds {bumped.target}, not {target[budget.brake]}")
+
+    def _free(self, now: int) -> dict[str, str | None]:
+        """What each chain would pick now: where a budget fires that no run has just crossed."""
+        return {name: self.law.first_free(name, now) for name in self.law.setup.chains}
 
     def _can_seat(self, budget: BudgetSetup) -> bool:
         return budget.brake != "chain" or self._seats.get(budget.owner) is not None

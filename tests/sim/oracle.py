@@ -226,16 +226,23 @@ class Oracle:
                 if truth.get(name, NOTHING) != kept.get(name, NOTHING):
                     self.broken("books", f"{column} {name}: {kept.get(name)} in the ledger, {truth.get(name)} spent")
 
-    def add_up_outside(self, database: Database[Any], spent: dict[str, Counts]) -> None:
-        """What sessions of other people have spent is counted once, each message in one place."""
+    def add_up_outside(self, database: Database[Any], spent: dict[tuple[str, str], Counts]) -> None:
+        """What sessions (with their account) of others have spent is counted once, each message in one place.
+
+        Whose account has no tier any more, its transcript is none that the daemon would read: it may lack something.
+        """
         sums = (
             "SELECT session, SUM(input), SUM(output), SUM(cache_read), SUM(cache_write)"
             " FROM entry WHERE run IS NULL GROUP BY 1"
         )
         kept = {row[0]: row[1:] for row in database._tx.connection.execute(sums)}
-        truth = {name: counts for name, counts in spent.items() if any(counts)}
-        if kept != truth:
-            self.broken("books", f"sessions of others: {kept} in the ledger, {truth} spent")
+        homes = {tier.account for tier in self.law.setup.tiers.values() if tier.agent == "claude-code"}
+        for (name, account), counts in spent.items():
+            found = kept.pop(name, NOTHING)
+            if found != counts and (account in homes or any(a > b for a, b in zip(found, counts, strict=True))):
+                self.broken("books", f"session {name}: {found} in the ledger, {counts} spent")
+        if kept:
+            self.broken("books", f"nobody has such sessions: {kept}")
 
     async def audit(self) -> None:
         """The product's own audit finds nothing."""

@@ -30,6 +30,7 @@ class Session:
     id: str
     chain: str
     tier: str
+    account: str
     transcript: Path
     turn: int = 0
     spent: Counts = NOTHING
@@ -68,9 +69,10 @@ class Reporter:
             return None
         chain, tier = chance.choice(places)
         name = f"out-{len(self.sessions)}"
-        folder = self.cast.processes.accounts[setup.tiers[tier].account].folder / "projects" / "mine"
+        account = setup.tiers[tier].account
+        folder = self.cast.processes.accounts[account].folder / "projects" / "mine"
         folder.mkdir(parents=True, exist_ok=True)
-        session = self.sessions[name] = Session(name, chain, tier, folder / f"{name}.jsonl")
+        session = self.sessions[name] = Session(name, chain, tier, account, folder / f"{name}.jsonl")
         return session
 
     async def _live(self, session: Session, chance: random.Random) -> None:

@@ -81,6 +81,7 @@ class Tasks:
     cancelled: set[str] = field(default_factory=set)  # what people were told is cancelled
     failed_tasks: set[str] = field(default_factory=set)
     starts: int = 0
+    _shared: dict[str, float] = field(default_factory=dict)  # runs that share their directory: when they started
     _claims: list[tuple[float, set[str], str]] = field(default_factory=list)
 
     def of(self, task: str) -> Seen:
@@ -102,7 +103,13 @@ class Tasks:
             broken("start", f"{row.id} starts in {row.chain}, which is paused")
         if any(other.task == row.task for other in self.open.values()):
             broken("start", f"task {row.task} runs twice at the same time")
-        if not shared and any(other.cwd == row.cwd for other in self.open.values()):
+        if shared:
+            self._shared[row.id] = commit.at
+        if not shared and any(
+            # One that shares may be written first, though it was decided after this one, in the very same moment.
+            other.cwd == row.cwd and self._shared.get(other.id) != commit.at
+            for other in self.open.values()
+        ):
             broken("start", f"{row.id} starts in a directory that is in use")
         if sum(other.chain == row.chain for other in self.open.values()) >= self.limit(row.chain):
             broken("start", f"{row.id} is one more than limits.parallel")

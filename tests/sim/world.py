@@ -197,7 +197,7 @@ class World:
             self.daemon.finished = True
             if self.daemon.boss:
                 self.oracle.add_up(self.daemon.boss.ledger._database)
-                spent = {session.id: session.spent for session in self.reporter.sessions.values()}
+                spent = {(session.id, session.account): session.spent for session in self.reporter.sessions.values()}
                 self.oracle.add_up_outside(self.daemon.boss.ledger._database, spent)
                 await self.daemon.stop()
             nursery.cancel_scope.cancel()
