@@ -17,8 +17,8 @@ from locum.policy.board import EventKind
 from locum.policy.chain import Next
 from locum.policy.failure import FailureKind
 from locum.policy.notice import NoticeKind
-from locum.policy.plan import tier_target
-from locum.policy.usage import NO_TOKENS
+from locum.policy.plan import Chain, tier_target
+from locum.policy.usage import NO_TOKENS, Tokens, Weights
 from locum.store import brakes, endings, log, notices, tally, tasks
 
 Patch = tuple[Any, str, Any]
@@ -270,8 +270,6 @@ def counted_per_read() -> list[Patch]:
 @mutant
 def last_count_wins() -> list[Patch]:
     """A smaller count told later is believed."""
-    from locum.policy.usage import Tokens
-
     return [(Tokens, "largest", lambda _self, other: other)]
 
 
@@ -305,8 +303,6 @@ def next_tier_held_too() -> list[Patch]:
 @mutant
 def limit_passed_by() -> list[Patch]:
     """A budget fires only above its limit by a tenth."""
-    from locum.policy.usage import Weights
-
     real = Weights.reached
     return [(Weights, "reached", lambda self, tokens, limit: real(self, tokens, limit * 11 // 10))]
 
@@ -317,7 +313,8 @@ def halt_holds_one_tier() -> list[Patch]:
     real = chain._target
 
     def target(on: Any, tier: Any, told: Any, budget: Any) -> Any:
-        return real(on, tier, told, budget and replace(budget, brake=chain.Brake.CHAIN))
+        halts = budget and budget.brake is chain.Brake.HALT
+        return real(on, tier, told, replace(budget, brake=chain.Brake.CHAIN) if halts else budget)
 
     return [(chain, "_target", target)]
 
@@ -388,8 +385,6 @@ def release_does_nothing() -> list[Patch]:
 @mutant
 def triggers_ignored() -> list[Patch]:
     """A kind that may not move the chain moves it."""
-    from locum.policy.plan import Chain
-
     return [(Chain, "acts_on", lambda _self, kind: kind is not FailureKind.TOKEN_BUDGET)]
 
 
