@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from tests.sim.clock import SimClock
 from tests.sim.law import Held, Law
-from tests.sim.setups import BudgetSetup, Setup
-from tests.sim.windows import Blocks, Spent, length_of, window
+from tests.sim.setups import BudgetSetup, Reset, Setup
+from tests.sim.windows import Blocks, Spent, Weights, length_of, window
 from tests.sim.witness import Commit, Entry, Ev
 
-Key = tuple[str, int, object, object, int]  # budget, limit, window rule, weights, start of the window
+Key = tuple[str, int, Reset, Weights, int]  # budget, limit, window rule, weights, start of the window
 
 
 @dataclass
@@ -34,6 +34,10 @@ class Budgets:
     def plan(self, setup: Setup) -> None:
         """Another configuration is in force: its blocks are traced once through all there is."""
         self.budgets = setup.budgets()
+        # A rolling window has no start: when its budget is edited away, and later back, that is a new one.
+        known = {(each.id, each.limit, each.reset, each.weights) for each in self.budgets}
+        gone = {key for key in self.crossed | self.acted if key[2][0] == "rolling" and key[:4] not in known}
+        self.crossed, self.acted = self.crossed - gone, self.acted - gone
         for scope, reset in _rules(setup):
             if reset[0] != "block" or (scope, reset[1]) in self.blocks:
                 continue
