@@ -140,8 +140,10 @@ WEEK = "the week starting Monday 00:00 UTC; it starts again Mon 00:00 (in 21 h 1
     [
         (
             Budget(Brake.CHAIN, "default", 1000, Calendar("week")),
-            f"The budget of chain default: 1,250 of 1,000 tokens used (125 %) in {WEEK} "
-            "What it held was released: it holds nothing more in this window.",
+            (
+                f"The budget of chain default: 1,250 of 1,000 tokens used (125 %) in {WEEK} "
+                "What it held was released: it holds nothing more in this window."
+            ),
         ),
         (
             Budget(Brake.TIER, "codex", 3000, Calendar("week"), acts=False),
