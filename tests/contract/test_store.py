@@ -272,6 +272,19 @@ async def test_a_run_that_is_to_stop_says_so(ledger):
     assert not await ledger.stop_asked("run-9")
 
 
+async def test_a_new_boot_stops_what_was_in_progress(ledger):
+    """Every run of the host's last life is to stop, and none of this one, however often the daemon starts."""
+    run = await started(ledger)
+    assert not await ledger.booted("first"), "nothing was before"
+    assert not await ledger.booted("first")
+    assert not await ledger.stop_asked(run.id)
+    assert await ledger.booted("second")
+    assert await ledger.stop_asked(run.id)
+    other = await started(ledger, 2)
+    assert not await ledger.booted("second")
+    assert not await ledger.stop_asked(other.id)
+
+
 @pytest.mark.parametrize("ending", [(STOPPED, None), (FAILED, CRASH)])
 async def test_a_cancelled_run_ends_its_task_cancelled(ledger, ending):
     """However the run ends that was asked to stop, the task is not tried again."""

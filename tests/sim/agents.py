@@ -147,6 +147,10 @@ class SimProcesses:
     def __post_init__(self) -> None:
         self._dice = dice(self.seed, "processes")
 
+    def boot(self) -> str:
+        """The host never restarts here: its processes outlive every daemon."""
+        return "boot"
+
     def start(self, spawn: Spawn) -> SimProcess:
         """Start what was asked for; the host may have no room for it."""
         from tests.sim.scripts import CLAUDE, script_of

@@ -95,6 +95,9 @@ class Attempts:
 
     async def adopt(self, group: TaskGroup) -> None:
         """Find the runs that a former daemon left: alive, ended meanwhile, killed, or never started."""
+        boot = self.processes.boot()
+        if boot and await self.ledger.booted(boot):
+            log.warning("host_restarted")
         for run in await self.ledger.open_runs():
             spool = self.spool(run.id)
             process = await self.processes.find(run.id, spool.folder)

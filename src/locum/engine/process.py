@@ -123,6 +123,10 @@ class Child(Protocol):
 class Processes(Protocol):
     """How runs are started and found again, and commands are run."""
 
+    def boot(self) -> str:
+        """The start of the host, or of the container: no process is older, and none outlives it; "" if unknown."""
+        ...
+
     def start(self, spawn: Spawn) -> Process:
         """Start a run.
 
@@ -161,6 +165,15 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 class SystemProcesses:
     """Processes of the host."""
+
+    def boot(self) -> str:
+        """The kernel's id of this boot, and when the first process was started, which in a container is later."""
+        try:
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return ""
+        first = started_at(1)
+        return "" if first is None else f"{boot} {first}"
 
     def start(self, spawn: Spawn) -> Process:
         """Start a run in its own session and process group, its lock held from before it exists."""

@@ -130,8 +130,15 @@ class Ledger:
         """Keep that a run is to stop, before its agent hears of it: whoever reads its end knows that it was told to."""
         await self._write(lambda tx: tx.run("ask_stop", id=run_id))
 
+    async def booted(self, boot: str) -> bool:
+        """Keep which start of the host this is; True when it is another than that of the last daemon.
+
+        The runs in progress have then ended with the host, which counts as a stop: their tasks are tried again.
+        """
+        return await self._write(lambda tx: tasks.booted(tx, boot))
+
     async def stop_asked(self, run_id: str) -> bool:
-        """Whether a run is to stop: `ask_stop` said so, or its task was cancelled."""
+        """Whether a run is to stop: `ask_stop` or `booted` said so, or its task was cancelled."""
         return await self._read(lambda sql: tasks.stop_asked(sql, run_id))
 
     async def end_run(

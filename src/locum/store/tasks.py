@@ -107,8 +107,20 @@ def forget(tx: Write, run_id: str, now_ms: int) -> Task:
     return again(tx, find(tx, found.task), now_ms)
 
 
+def booted(tx: Write, boot: str) -> bool:
+    """Keep the host's start; whether it is another than before. Then the runs in progress ended with the last one."""
+    before = tx.one("boot")
+    if before == (boot,):
+        return False
+    tx.run("save_boot", boot=boot)
+    if before is None:
+        return False
+    tx.run("ask_stop_all")
+    return True
+
+
 def stop_asked(sql: Sql, run_id: str) -> bool:
-    """Whether a run is to stop: its task was cancelled, or a daemon asked it to, being stopped itself."""
+    """Whether a run is to stop: its task was cancelled, or its daemon or its host was stopping."""
     return bool((sql.one("stop_asked", id=run_id) or (False,))[0])
 
 

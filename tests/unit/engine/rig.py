@@ -132,6 +132,7 @@ class FakeProcesses:
     begun: list[FakeChild] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
     refusing: OSError | None = None
+    host: str = "boot 1"
 
     def begin(self, command: Command) -> FakeChild:
         """Begin a command, unless the host refuses."""
@@ -144,6 +145,10 @@ class FakeProcesses:
         """Remember that it was asked for."""
         self.cleared.append(task)
         return 1
+
+    def boot(self) -> str:
+        """The start of the host."""
+        return self.host
 
     def start(self, spawn: Spawn) -> FakeProcess:
         """Start a run."""

@@ -123,6 +123,21 @@ async def test_a_stop_that_the_last_daemon_did_not_see_through_blames_nobody(tmp
     assert [(each.tier.name, each.state) for each in runs] == [("a", RunState.STOPPED), ("a", RunState.SUCCEEDED)]
 
 
+@pytest.mark.parametrize(
+    ("boot", "state"), [("boot 2", TaskState.DONE), ("boot 1", TaskState.FAILED), ("", TaskState.FAILED)]
+)
+async def test_what_ended_with_its_host_is_tried_again(tmp_path: Path, boot: str, state: TaskState) -> None:
+    """A reboot kills agents without blame; without one, or without knowing, an agent that was killed has crashed."""
+    rig = await make(tmp_path, service_of("a"), done)
+    await rig.ledger.booted("boot 1")
+    rig.processes.host = boot
+    task, _, spool = await open_run(rig)
+    (spool.folder / "pid").write_text("1\n")
+    async with running(rig):
+        assert (await rig.ended(task)).state is state
+        assert (rig.ledger.board.chain("default").last_failure_kind is None) is (state is TaskState.DONE)
+
+
 @pytest.mark.parametrize("broken", [False, True])
 async def test_a_stop_is_on_record_before_the_agent_hears_of_it(tmp_path: Path, broken: bool) -> None:
     """Whoever finds the stopped agent knows why it ended; a disk that cannot keep it keeps nothing from stopping."""

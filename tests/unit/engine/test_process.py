@@ -77,6 +77,11 @@ async def test_a_run_is_found_while_it_lives_and_only_then(tmp_path: Path) -> No
     assert await processes.find(what.run, what.folder) is None
 
 
+def test_the_start_of_the_host_is_known_and_stays() -> None:
+    """Two daemons of one boot are told the same, so that no run is taken for one of an earlier boot."""
+    assert SystemProcesses().boot() == SystemProcesses().boot() != ""
+
+
 async def test_stop_ends_the_whole_group_and_what_left_it(tmp_path: Path) -> None:
     """After a stop nothing of the run is alive: not the stubborn one, not the one that made itself a daemon."""
     escape = "import os,time; os.setsid(); time.sleep(60)"

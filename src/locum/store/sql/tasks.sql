@@ -85,8 +85,20 @@ WHERE id = :id;
 -- Remember that a run is to stop.
 UPDATE run SET stop_asked = 1 WHERE id = :id;
 
+-- name: ask_stop_all
+-- Remember that every run that has not ended is to stop.
+UPDATE run SET stop_asked = 1 WHERE state = 'running';
+
+-- name: boot
+-- The start of the host on which the last daemon ran.
+SELECT boot FROM host WHERE id = 1;
+
+-- name: save_boot
+-- Keep the start of the host on which this daemon runs.
+INSERT INTO host (id, boot) VALUES (1, :boot) ON CONFLICT (id) DO UPDATE SET boot = excluded.boot;
+
 -- name: stop_asked
--- Whether a run is to stop, because its task was cancelled or because its daemon was stopping.
+-- Whether a run is to stop: its task was cancelled, or its daemon or its host was stopping.
 SELECT run.stop_asked OR task.cancel_asked FROM run JOIN task ON task.id = run.task WHERE run.id = :id;
 
 -- name: save_told
