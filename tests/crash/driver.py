@@ -25,8 +25,8 @@ BOUND = 60.0
 DRAIN = 60.0
 """Seconds in which all that is left must have ended once nobody kills any more."""
 PAUSE = 0.02
-AT_WORK = (1, 100)
-"""Entries of its 250 that an agent has issued while it is at work for sure, and will be a while."""
+AT_WORK = (1, 150)
+"""Entries of its 400 that an agent has issued while it is at work for sure, and will be a while."""
 _TOLD = re.compile(r" run_(adopted|never_started) +(?:alive=(\w+) )?run=(r-\w+)")
 
 

@@ -26,7 +26,7 @@ Step = dict[str, Any]
 # The script of each tier: what its agent does in every run.
 TIERS: dict[str, dict[str, Step]] = {
     "default": {
-        "steady": {"entries": 250, "leak": "CRASH_TOKEN", "sign": "CRASH_TOKEN", "session": "s-1"},
+        "steady": {"entries": 400, "leak": "CRASH_TOKEN", "sign": "CRASH_TOKEN", "session": "s-1"},
         "spare": {"entries": 100},
     },
     "falls": {"falls-first": {"entries": 20, "failure": "model_unavailable"}, "falls-second": {"entries": 40}},

@@ -71,6 +71,7 @@ _STARTING = (
     _after("old-socket-removed", "locum.web.listener._clear", "idle", 1),
     _after("socket-bound", "locum.web.listener.os.umask", "idle", 2, 2),
     _after("listening", "locum.daemon.bind", "idle", 1),
+    *_both("boot-kept", "locum.store.ledger.Ledger.booted", "idle", 1),
     _after("run-found", "locum.engine.process.SystemProcesses.find", "idle", 2, lead=Lead.RUNNING),
     _after("between-two-adoptions", "locum.engine.attempts.remembered", "idle", 2, lead=Lead.RUNNING),
     _after("all-adopted", "locum.engine.attempts.Attempts.adopt", "idle", 1, lead=Lead.RUNNING),
