@@ -198,7 +198,16 @@ class Intake:
         if reading:
             counted, reading.counted = reading.counted, NO_TOKENS
         tokens = counted or None
-        report = Report(hooks.agent, f"{session}:{turn}", place, tokens, failure=failure, session=session, model=model)
+        report = Report(
+            hooks.agent,
+            f"{session}:{turn}",
+            place,
+            tokens,
+            failure=failure,
+            session=session,
+            model=model,
+            in_person=True,
+        )
         while True:
             try:
                 found = await self.ledger.report(report, self.clock.now_ms(), self.clock.fraction())

@@ -27,12 +27,14 @@ FAILURES_KEPT = 100
 class Caller:
     """Who called a hook: `uid` by the kernel's word, `environ` as its own process has it.
 
-    `run` is the run in progress that the caller descends from, None when it is nobody's.
+    `run` is the run in progress that the caller descends from, None when it is nobody's; `marked`: it carries the mark
+    of a run all the same, which is anybody's word, but no reason to let it steer.
     """
 
     uid: int
     environ: Mapping[str, str] = field(default_factory=dict)
     run: str | None = None
+    marked: bool = False
 
 
 @dataclass

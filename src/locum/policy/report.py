@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from locum.policy.board import Board, Event
+from locum.policy.board import Board, Event, EventKind
 from locum.policy.chain import bump, succeeded
-from locum.policy.failure import Failure
+from locum.policy.failure import Failure, FailureKind
 from locum.policy.gate import Place
 from locum.policy.plan import Plan
 from locum.policy.usage import Payer, Tokens, Usage
@@ -33,6 +33,8 @@ class Report:
     model: str | None = None
     provider: str | None = None
     cost_micros: int | None = None
+    in_person: bool = False
+    """Whether a person's own session tells of itself: the model that it asks for is the person's choice."""
 
     @property
     def task(self) -> str:
@@ -60,6 +62,9 @@ def outcome(board: Board, plan: Plan, report: Report, now_ms: int, jitter: float
     chain, tier = report.place.chain, report.place.tier
     if report.failure is None:
         return (succeeded(chain, tier, report.task, now_ms),)
+    if report.in_person and report.failure.kind is FailureKind.MODEL_UNAVAILABLE:
+        failed = (report.task, report.failure.kind, report.failure.evidence)
+        return (Event(EventKind.FAILED, chain.name, now_ms, tier.name, *failed),)  # a slip of theirs, not the tier's
     retries = _NO_MORE_RETRIES
     step = bump(board, plan, chain, tier, report.failure, now_ms, task=report.task, retries=retries, jitter=jitter)
     return step.events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from locum.errors import ConflictError
 from locum.policy.report import Report, outcome
 from locum.policy.usage import TOKEN_TYPES, Tokens
 from locum.store import brakes, log, tally
@@ -13,12 +14,19 @@ _NONE_TOLD = dict.fromkeys(TOKEN_TYPES)
 
 
 def tell(tx: Write, report: Report, now_ms: int, jitter: float) -> Reported:
-    """Count what is new in a report. Only the first of an id moves its chain: that piece of work has ended."""
+    """Count what is new in a report. Only the first of an id moves its chain: that piece of work has ended.
+
+    Raises `ConflictError` when it was told for another tier before.
+    """
+    known = _known(tx, report)
+    if known and report.usages and known != (report.payer.chain, report.payer.tier):
+        told = f"tier {known[1]} of chain {known[0]}" if known[1] else "no tier"
+        raise ConflictError(f"{report.id} was told for {told} before", remedy="Give each piece of work its own id.")
     events = brakes.settle(tx, now_ms)
     added = tally.add(tx, report.payer, report.usages, now_ms)
     if added:
         events += brakes.check_payer(tx, report.payer, now_ms)
-    if _known(tx, report) is None:
+    if known is None:
         tx.run("add_report", **_values(report, now_ms))
         memory = tx.memory
         events += log.emit(tx, outcome(memory.board, memory.plan, report, now_ms, jitter))
@@ -39,9 +47,9 @@ def owner(sql: Sql, session: str | None, ended_ms: int | None = None) -> str | N
     return None if row is None else row[0]
 
 
-def _known(sql: Sql, report: Report) -> int | None:
-    row = sql.one("report", agent=report.agent, id=report.id)
-    return None if row is None else row[0]
+def _known(sql: Sql, report: Report) -> Row | None:
+    """The chain and tier that this piece of work was told for first; None when it is new."""
+    return sql.one("report", agent=report.agent, id=report.id)
 
 
 def _values(report: Report, now_ms: int) -> dict[str, object]:

@@ -16,7 +16,7 @@ from pydantic import (
     ValidationError,
     WrapValidator,
 )
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from locum.agents.lines import parse
 from locum.config.expect import expect
@@ -174,8 +174,11 @@ async def read_object(request: Request) -> Mapping[str, Any]:
 
 async def _bytes(request: Request, largest: int) -> bytes:
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > largest:
-            raise TooLargeError(f"more than {size(largest)} were sent", remedy=f"Send {size(largest)} at most.")
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > largest:
+                raise TooLargeError(f"more than {size(largest)} were sent", remedy=f"Send {size(largest)} at most.")
+    except ClientDisconnect:
+        raise UsageError("the caller hung up in the middle of what it sent") from None
     return bytes(data)

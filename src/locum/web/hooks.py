@@ -52,6 +52,11 @@ class HookCalls:
         usages = (Usage(body.id, tokens, body.model, body.session),) if tokens else ()
         if caller.run is not None:
             return JSONResponse(await self._within(caller.run, body, usages))
+        if caller.marked:
+            raise ForbiddenError(
+                "what has left a run of locum may not report: nobody can tell which run it would count for",
+                remedy="Report from the agent's own processes, or from a shell that no agent started.",
+            )
         place = self._place(body)
         cost = None if body.cost_usd is None else int(body.cost_usd * 1_000_000)
         failure = self._failure(body.failure)

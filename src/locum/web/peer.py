@@ -79,7 +79,8 @@ def caller_of(peer: Peer, running: Mapping[str, int]) -> Caller:
     """What is to be known of who calls a hook. `running` are the process groups of the runs in progress."""
     pids = {pid: run for run, pid in running.items()}
     run = next((pids[each] for each in _above(peer.pid) if each in pids), None)
-    return Caller(peer.uid, environ_of(peer.pid), run)
+    marked = descends_from(peer.pid, pids.keys(), os.environ.get(RUN_VARIABLE))
+    return Caller(peer.uid, environ_of(peer.pid), run, marked)
 
 
 def descends_from(pid: int, running: Collection[int], inherited: str | None = None) -> bool:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from locum.errors import ConflictError
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.gate import Place
 from locum.policy.plan import Brake, Chain
@@ -87,6 +89,7 @@ class Outside(RuleBasedStateMachine):
         self.truth = Truth()
         self.owned: dict[str, int] = {}  # session to the run that is in it
         self.reports: dict[tuple[str, str], Tokens | None] = {}
+        self.places: dict[tuple[str, str], Place | None] = {}  # whom each report was for at first
 
     def _call(self, function, *args, **more):
         async def call():
@@ -129,8 +132,15 @@ class Outside(RuleBasedStateMachine):
 
     @rule(agent=agents, place=places, id_=keys, tokens=st.none() | counts, failure=failures)
     def report(self, agent, place, id_, tokens, failure):
-        """A runner tells of a piece of work, perhaps of one that it has told of before."""
+        """A runner tells of a piece of work, perhaps of one that it has told of before; of one tier, it must be."""
         seen = [] if tokens is None else [(f"report:{id_}", tokens)]
+        first = self.places.get((agent, id_), place)
+        if seen and first != place:
+            report = Report(agent, id_, place, tokens, (Usage(*seen[0]),))
+            with pytest.raises(ConflictError):
+                self._call(self.ledger.report, report, self.now)
+            return
+        self.places[agent, id_] = first
         new = self.truth.tell(agent, seen, scopes_of(place))
         usages = tuple(Usage(*each) for each in seen)
         told = Failure(failure, "no") if failure else None

@@ -251,6 +251,17 @@ async def test_a_turn_of_codex_that_failed_and_then_went_well_holds_nothing(tmp_
         assert holds(boss) == []
 
 
+async def test_a_model_that_a_person_mistyped_holds_nothing(tmp_path):
+    """Who asks for a model that is not there has slipped: it is shown, and neither their tier nor our tasks wait."""
+    async with listening(tmp_path) as boss:
+        one = Session(boss, tmp_path)
+        one.spend("m1", 1)
+        await one.tell("StopFailure", error="model_not_found", last_assistant_message="There's an issue with the model")
+        assert holds(boss) == []
+        assert boss.ledger.board.chain("default").last_failure_kind is FailureKind.MODEL_UNAVAILABLE
+        assert await one.prompt() == {}
+
+
 async def test_a_limit_that_codex_tells_of_twice_is_one_failure(tmp_path):
     """Told by the hook and again by the rollout behind it: released in between, it does not come back."""
     async with listening(tmp_path) as boss:

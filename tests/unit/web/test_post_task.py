@@ -13,7 +13,7 @@ from locum.policy.usage import LARGEST
 from locum.web.app import build
 from locum.web.bodies import LARGEST_ORDER
 from tests.ledgers import task_of
-from tests.unit.web.asgi import Caller, supervised
+from tests.unit.web.asgi import ME, Caller, supervised
 from tests.unit.web.sessions import holds, process, used
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +65,55 @@ async def test_zero_tokens_are_not_unknown_ones(tmp_path):
         kept = {each["id"]: each["tokens"] for each in (await call.get("/reports"))[1]["reports"]}
         assert (kept["unknown"], kept["null"]) == (None, None)
         assert kept["zero"] == {"input": 0, "output": 0, "cache_read": 0, "cache_write": 0, "total": 0}
+
+
+async def test_work_of_unknown_use_is_counted_as_such(tmp_path):
+    """A report without tokens makes the totals the least it can be, for its tier and chain and for no other."""
+    async with supervised(tmp_path) as boss:
+        call = Caller(build(boss))
+        await call.post(PATH, on_one())
+        await call.post(PATH, {"id": "job-2"})
+        usage = (await call.get("/usage"))[1]
+        unknown = {name: each["unknown_usage_runs"] for name, each in {**usage["chains"], **usage["tiers"]}.items()}
+        assert unknown == {"default": 1, "side": 0, "one": 1, "two": 0}
+
+
+async def test_a_piece_of_work_belongs_to_the_tier_it_was_told_for(tmp_path):
+    """The same id for another tier is somebody's mistake: it is refused, and counts nowhere."""
+    async with supervised(tmp_path) as boss:
+        call = Caller(build(boss))
+        await call.post(PATH, on_one(tokens={"input": 5}))
+        for other in ({"tier": "two"}, {}):
+            status, problem = await call.post(PATH, {"id": "job-1", "tokens": {"input": 9}, **other})
+            assert (status, problem["code"]) == (409, "conflict")
+            assert "was told for tier one of chain default before" in problem["detail"]
+        assert await used(boss) == 5
+
+
+async def test_what_has_left_a_run_may_not_report(tmp_path):
+    """A process that only carries the mark of a run is refused: it could hold another's tier by a report."""
+    async with supervised(tmp_path) as boss:
+        with process(LOCUM_RUN="r-gone") as peer:
+            status, problem = await Caller(build(boss), peer).post(PATH, on_one(failure={"kind": "usage_limit"}))
+        assert (status, problem["code"]) == (403, "forbidden")
+        assert holds(boss) == []
+
+
+async def test_a_caller_that_hangs_up_is_no_mistake_of_ours(tmp_path):
+    """Half a body and then nothing: no traceback, and nothing counted."""
+    async with supervised(tmp_path) as boss:
+        app, messages = build(boss), []
+        pieces = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+        async def receive():
+            return pieces.pop(0)
+
+        async def send(message):
+            messages.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "headers": []}
+        await app(scope | {"state": {"peer": ME}}, receive, send)
+        assert messages[0]["status"] == 400
 
 
 async def test_a_spent_budget_is_answered_with_stop(tmp_path):

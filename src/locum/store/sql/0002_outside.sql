@@ -51,6 +51,8 @@ CREATE TABLE report (
     UNIQUE (agent, id)
 ) STRICT;
 
+CREATE INDEX report_unknown ON report (at_ms) WHERE input IS NULL AND agent = 'report';
+
 CREATE INDEX run_session ON run (session) WHERE session IS NOT NULL;
 
 -- The operator's command after a task: `due` until it has been started, `running` until it has ended.

@@ -1,6 +1,6 @@
 -- name: report
--- Whether this piece of work has been told of.
-SELECT seq FROM report WHERE agent = :agent AND id = :id;
+-- For which tier this piece of work was told first.
+SELECT chain, tier FROM report WHERE agent = :agent AND id = :id;
 
 -- name: add_report
 -- Keep what was told of a piece of work.

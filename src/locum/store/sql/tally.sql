@@ -99,7 +99,13 @@ WHERE id = :run AND told_input IS NOT NULL;
 UPDATE run SET usage_known = 0 WHERE id = :run;
 
 -- name: unknown_runs
--- How many runs of a scope that began within a window have not told all they used.
-SELECT COUNT(*) FROM run
-WHERE usage_known = 0 AND started_ms >= :start_ms AND started_ms < :end_ms
-  AND :scope IN ('chain:' || chain, 'tier:' || tier, 'account:' || account, 'total');
+-- How many runs of a scope that began within a window, and reports that came in it, have not told all that was used.
+SELECT (
+    SELECT COUNT(*) FROM run
+    WHERE usage_known = 0 AND started_ms >= :start_ms AND started_ms < :end_ms
+      AND :scope IN ('chain:' || chain, 'tier:' || tier, 'account:' || account, 'total')
+) + (
+    SELECT COUNT(*) FROM report
+    WHERE input IS NULL AND agent = 'report' AND at_ms >= :start_ms AND at_ms < :end_ms
+      AND (:scope IN ('chain:' || chain, 'tier:' || tier, 'total') OR (tier IS NULL AND :scope = 'unattributed'))
+);
