@@ -7,9 +7,9 @@ import click
 from locum.cli import plain
 from locum.cli.client import Json, segment
 from locum.cli.settings import Settings, json_option
-from locum.cli.terminal import print_json
-from locum.errors import ConfigError
-from locum.policy.failure import FailureKind
+from locum.cli.terminal import clean, print_json
+from locum.errors import ConfigError, UsageError
+from locum.policy.failure import DAY, FailureKind
 from locum.words import count
 
 chain_argument = click.argument("chain", required=False)
@@ -18,7 +18,12 @@ chain_argument = click.argument("chain", required=False)
 @click.command("bump")
 @chain_argument
 @click.option("--tier", metavar="TIER", help="The tier to leave; left out: the active one.")
-@click.option("--for", "length", metavar="TIME", help="How long, such as 90s, 30m, 2h or 7d; left out: until released.")
+@click.option(
+    "--for",
+    "length",
+    metavar="TIME",
+    help="How long, such as 90s, 30m, 2h or 7d; at most ten years; left out: until released.",
+)
 @click.option("--reason", default="", help="Why; shown wherever the hold is.")
 @json_option
 @click.pass_obj
@@ -26,7 +31,7 @@ def bump_(
     settings: Settings, *, chain: str | None, tier: str | None, length: str | None, reason: str, as_json: bool
 ) -> None:
     """Take a chain off a tier (the active one unless --tier names another), so that the next one takes over."""
-    found = _order(settings, chain, "bump", {"tier": tier, "for": length, "reason": reason})
+    found = _order(settings, chain, "bump", {"tier": tier, "for": _length(length), "reason": reason})
     if as_json:
         print_json(found)
         return
@@ -49,7 +54,7 @@ def release_(settings: Settings, *, chain: str | None, tier: str | None, kind: s
         print_json(found)
         return
     lifted = found["released"]
-    what = ", ".join(f"{each['tier']} ({each['kind']})" for each in lifted)
+    what = ", ".join(f"{_held(each)} ({each['kind']})" for each in lifted)
     told = f"{count(len(lifted), 'hold')} lifted: {what}" if lifted else "nothing was held"
     click.echo(f"{told}; {_runs_on(found)}")
 
@@ -99,6 +104,27 @@ def reload_(settings: Settings, *, as_json: bool) -> None:
 def _order(settings: Settings, chain: str | None, verb: str, body: Json) -> Json:
     name = segment(chain or settings.main_chain())
     return settings.client.post(f"/chains/{name}/{verb}", body)
+
+
+def _held(lifted: Json) -> str:
+    """What a lifted hold was on: one of a whole chain was on no single tier."""
+    kind, _, name = lifted["target"].partition(":")
+    return f"the halt of chain {name}" if kind == "chain" else str(lifted["tier"])
+
+
+def _length(text: str | None) -> str | None:
+    """A length of time as it was written. Raises UsageError, which says how long one may be, when it is none."""
+    from locum.config.values import LONGEST_MS, duration_ms
+
+    if text is None:
+        return None
+    try:
+        duration_ms(text)
+    except ValueError:
+        longest = LONGEST_MS // DAY
+        remedy = f"Write a number with s, m, h or d, such as 90s, 2h or 1h30m: from 1s to {longest}d."
+        raise UsageError(f"{clean(text)!r} is no length of time for --for", remedy=remedy) from None
+    return text
 
 
 def _runs_on(found: Json) -> str:

@@ -10,6 +10,7 @@ from tests.unit.cli.daemon import answering, problem
 
 STATUS = {"chains": {"default": {}, "side": {}}}
 HOLD = {"kind": "operator", "until": "2026-11-22T04:50:00Z", "reason": "upkeep"}
+LIFTED = {"tier": "one", "kind": "operator", "target": "tier:one"}
 BUMPED = {"chain": "default", "active_tier": "two", "tier": "one", "hold": HOLD, "already_held": False}
 
 
@@ -40,19 +41,41 @@ def test_bump_says_what_is_held_and_what_takes_over(cli, tmp_path, answer, says)
     assert daemon.asked[-1][2] == {"tier": "one", "for": "2h", "reason": "upkeep"}
 
 
+@pytest.mark.parametrize("length", ["3661d", "9" * 30 + "d", "9" * 50 + "s", "0s", "tomorrow", "2 h", ""])
+def test_a_length_that_cannot_be_is_refused_with_the_limits(cli, tmp_path, length):
+    """Too long, too short and no length at all are told with what can be written, before anything is asked."""
+    with answering(tmp_path / "locum.sock", steered("bump", BUMPED)) as daemon:
+        found = cli("bump", "--for", length)
+    assert (found.exit_code, daemon.asked) == (2, [])
+    assert "is no length of time for --for" in found.stderr
+    assert "such as 90s, 2h or 1h30m: from 1s to 3660d." in found.stderr
+
+
+@pytest.mark.parametrize("length", ["1s", "3660d"])
+def test_the_limits_that_are_told_are_taken(cli, tmp_path, length):
+    """What the refusal names as possible is."""
+    with answering(tmp_path / "locum.sock", steered("bump", BUMPED)) as daemon:
+        assert cli("bump", "--for", length).exit_code == 0
+    assert daemon.asked[-1][2]["for"] == length
+
+
 @pytest.mark.parametrize(
     ("lifted", "says"),
     [
         ([], "nothing was held; active tier of default: one\n"),
-        ([{"tier": "one", "kind": "operator"}], "1 hold lifted: one (operator); active tier of default: one\n"),
+        ([LIFTED], "1 hold lifted: one (operator); active tier of default: one\n"),
         (
-            [{"tier": "one", "kind": "operator"}, {"tier": "two", "kind": "auth_error"}],
+            [LIFTED, {"tier": "two", "kind": "auth_error", "target": "account:a"}],
             "2 holds lifted: one (operator), two (auth_error); active tier of default: one\n",
+        ),
+        (
+            [{"tier": "one", "kind": "token_budget", "target": "chain:default"}, LIFTED],
+            ("2 holds lifted: the halt of chain default (token_budget), one (operator); active tier of default: one\n"),
         ),
     ],
 )
 def test_release_says_what_was_lifted(cli, tmp_path, lifted, says):
-    """Nothing to lift is no error."""
+    """Nothing to lift is no error; what held every tier is not told as if it had held one."""
     answer = {"chain": "default", "active_tier": "one", "released": lifted}
     with answering(tmp_path / "locum.sock", steered("release", answer)) as daemon:
         found = cli("release", "default", "--kind", "operator")
