@@ -29,7 +29,11 @@ _tokens = click.IntRange(min=0)
 @click.command("report")
 @click.argument("body", metavar="[-]", required=False)
 @click.option("--id", "report_id", metavar="ID", help="What is reported; told again with the same id it counts once.")
-@click.option("--chain", metavar="CHAIN", help="The chain it counts for; left out: the one that has the tier.")
+@click.option(
+    "--chain",
+    metavar="CHAIN",
+    help="The chain it counts for; left out: `default` if it lists the tier, else the first that does.",
+)
 @click.option("--tier", metavar="TIER", help="The tier it used; may be left out where the chain has but one.")
 @click.option("--input", "input_", type=_tokens, metavar="N", help="Tokens in that came from no cache.")
 @click.option("--output", type=_tokens, metavar="N", help="Tokens out.")
@@ -47,10 +51,11 @@ _tokens = click.IntRange(min=0)
 def report_(ctx: click.Context, /, *, body: str | None, as_json: bool, **told: Any) -> None:
     """Tell what a piece of work used, or how it failed, and hear whether to go on.
 
-    For the step after each task of a runner of your own: `locum report --id "$n" --input 900 --output 200 || break`.
-    With `-` a whole report is read from standard input as JSON. Tokens that nobody tells are unknown, not 0. A report
-    that names no tier is kept, but counts for no budget. Exit code 0: go on; 75: stop, the tier is held; 77: an agent
-    that locum runs named a tier other than its own; 69: no daemon answers, so nothing was counted.
+    For the step after each task of a runner of your own: `locum report --id "$n" --input 900 --output 200`, and then
+    `[ $? -eq 75 ] && break`. With `-` a whole report is read from standard input as JSON. Tokens that nobody tells are
+    unknown, not 0. A report that names no tier is kept, but counts for no budget. Exit code 0: go on; 75: stop, the
+    tier is held; 77: an agent that locum runs named a tier other than its own. With 1 (refused, or the disk is full), 2
+    (not understood) and 69 (no daemon answers) nothing was counted, and nothing says that work should stop.
     """
     settings: Settings = ctx.obj
     report = _piped(body, told) if body else _spoken(told)
@@ -137,11 +142,12 @@ def _moment(text: str | None) -> str | None:
 def _said(found: Json, *, known: bool) -> Iterator[str]:
     """What was counted (`known`: the report told of tokens), and whether to go on."""
     whose = f"for tier {found['tier']} of chain {found['chain']}" if found["tier"] else "for no tier"
+    name_one = "" if found["tier"] else " (name one with --tier NAME)"
     told = count(found["counted"]["total"], "token")
     if found["duplicate"]:
-        yield f"reported before, {told} more {whose}"
+        yield f"reported before, {told} more {whose}{name_one}"
     else:
-        yield f"counted {told if known else 'a piece of work whose usage is unknown'} {whose}"
+        yield f"counted {told if known else 'a piece of work whose usage is unknown'} {whose}{name_one}"
     if not found["go_on"]:
         yield f"stop: {clean(found['reason']).removeprefix('locum: ')}"
         return

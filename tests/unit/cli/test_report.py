@@ -90,7 +90,7 @@ def test_what_is_told_is_sent_and_nothing_else(cli, tmp_path, args, body):
         (
             {**ANSWER, "chain": None, "tier": None, "active_tier": None, "percent": None},
             0,
-            "counted 1,100 tokens for no tier\ngo on\n",
+            "counted 1,100 tokens for no tier (name one with --tier NAME)\ngo on\n",
         ),
         (STOP, 75, "counted 1,100 tokens for tier a of chain default\nstop: every tier is held\n"),
     ],
