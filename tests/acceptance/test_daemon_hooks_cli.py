@@ -52,6 +52,7 @@ def test_a_session_of_ones_own_is_counted_for_its_tier_and_stopped_with_it(daemo
     done = daemon.run("hooks", "install", "claude-code")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"installed in {settings}: ")
+    assert "\nusage counts for tier a of chain default\n" in done.stdout
     tried = daemon.run("hooks", "test", "claude-code")
     assert (tried.returncode, tried.stderr) == (0, "")
     assert tried.stdout == (
@@ -79,7 +80,7 @@ def test_a_session_of_ones_own_is_counted_for_its_tier_and_stopped_with_it(daemo
 def test_settings_of_another_home_count_for_its_own_tier(daemon: Daemon) -> None:
     """A second login has hooks of its own, and its usage is not mixed up with the first one's."""
     daemon.env["CLAUDE_CONFIG_DIR"] = str(daemon.folder / "second")
-    assert daemon.run("hooks", "install", "claude-code").returncode == 0
+    assert "tier b of chain default" in daemon.run("hooks", "install", "claude-code").stdout
     assert "tier b of chain default" in daemon.run("hooks", "test", "claude-code").stdout
     assert not (daemon.folder / "home" / ".claude").exists()
 
@@ -87,7 +88,10 @@ def test_settings_of_another_home_count_for_its_own_tier(daemon: Daemon) -> None
 def test_a_tier_that_left_the_configuration_is_missed_by_the_test(daemon: Daemon) -> None:
     """Hooks that name what is no more count for nobody: trying one says so, and what there is."""
     assert daemon.run("hooks", "install", "codex", "--tier", "d").returncode == 1
-    assert daemon.run("hooks", "install", "codex", "--tier", "c").returncode == 0
+    done = daemon.run("hooks", "install", "codex", "--tier", "c")
+    assert done.returncode == 0
+    assert "usage counts for tier c of chain default" in done.stdout
+    assert "tier c runs command, not codex" in done.stderr
     assert "tier c of chain default" in daemon.run("hooks", "test", "codex").stdout
     daemon.configure({"failover": {"tiers": [{"name": "a", "agent": "claude-code"}]}})
     daemon.run("reload")
@@ -99,11 +103,39 @@ def test_a_tier_that_left_the_configuration_is_missed_by_the_test(daemon: Daemon
     )
 
 
+def test_hooks_that_count_for_nobody_are_told_when_they_are_installed(daemon: Daemon) -> None:
+    """Two tiers with one home, a home of nobody's, an agent of nobody's: each is said at once, with its reason."""
+    both = [{"name": name, "agent": "claude-code"} for name in ("max", "api")]
+    daemon.configure({"failover": {"tiers": both}})
+    daemon.run("reload")
+    say = "usage counts for no tier: "
+    assert (
+        f"{say}max and api have this agent, and none or several" in daemon.run("hooks", "install", "claude-code").stdout
+    )
+    assert f"{say}no tier runs codex" in daemon.run("hooks", "install", "codex").stdout
+    daemon.configure({"failover": {"tiers": both[:1]}})
+    daemon.run("reload")
+    daemon.env["CLAUDE_CONFIG_DIR"] = str(daemon.folder / "second")
+    done = daemon.run("hooks", "install", "claude-code")
+    assert f"{say}max, the only tier with this agent, has another home" in done.stdout
+    assert done.stderr == ""
+
+
+def test_an_agent_of_locums_own_changes_no_hooks(daemon: Daemon) -> None:
+    """A run would install hooks for its user, in a home that is not always the user's: that is 77, and no file."""
+    script = f"{LOCUM} hooks install codex; echo $?"
+    daemon.configure({"failover": {"tiers": [{"name": "m", "agent": "command", "command": ["sh", "-c", script]}]}})
+    daemon.run("reload")
+    task = daemon.ended(daemon.submit("x"))
+    assert daemon.run("logs", task["id"]).stdout.splitlines()[-1] == "77"
+    assert not (daemon.folder / "home" / ".codex").exists()
+
+
 def test_a_loop_in_a_shell_stops_when_its_tier_does(daemon: Daemon) -> None:
     """The loop of the README ends with the failure that it reports; nothing is counted twice, and all adds up."""
     loop = (
         f"for n in 1 1 2 3; do {LOCUM} report --id $n --tier c --input 900 --output 100 "
-        "$([ $n = 2 ] && echo --failure usage_limit --reset 2h) || break; done; echo $n"
+        "$([ $n = 2 ] && echo --failure usage_limit --reset 2h); [ $? -eq 75 ] && break; done; echo $n"
     )
     done = subprocess.run(["/bin/sh", "-c", loop], env=daemon.env, capture_output=True, text=True, timeout=60)
     lines = done.stdout.splitlines()
@@ -115,6 +147,15 @@ def test_a_loop_in_a_shell_stops_when_its_tier_does(daemon: Daemon) -> None:
     usage = daemon.client.get("/usage")
     assert usage["tiers"]["c"]["totals"]["total"] == usage["totals"]["total"] == 2000
     assert daemon.run("audit").returncode == 0
+
+
+def test_a_loop_in_a_shell_goes_on_without_a_daemon(daemon: Daemon) -> None:
+    """A night's work does not end because nobody counts it: only 75 stops the loop of the README."""
+    daemon.kill()
+    loop = f"for n in 1 2; do {LOCUM} report --id $n --tier c --input 1; [ $? -eq 75 ] && break; done; echo $n"
+    done = subprocess.run(["/bin/sh", "-c", loop], env=daemon.env, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "2\n"
+    assert done.stderr.count("no daemon answers") == 2
 
 
 def test_an_agent_reports_for_itself_alone(daemon: Daemon) -> None:

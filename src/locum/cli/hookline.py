@@ -27,8 +27,7 @@ class HookLine:
         It ends a second before the agent's patience does. Every failure ends with 1, at which agents go on: with 2,
         one of curl's own exit codes, they would stop. /bin/sh says so, for an agent may use a shell of another kind.
         """
-        query = urlencode({name: value for name, value in self._names() if value}, quote_via=quote, safe="")
-        url = f"{_URL}{quote(self.agent, safe='')}" + (f"?{query}" if query else "")
+        url = f"{_URL}{quote(self.agent, safe='')}" + (f"?{self.query}" if self.query else "")
         told = (
             "locum: this hook got no answer, so the session goes on without being counted"
             f" (why: locum hooks test {self.agent})"
@@ -38,6 +37,11 @@ class HookLine:
         curl += [_SOCKET, str(self.socket), "-H", "content-type: application/json", "--data-binary", "@-", url]
         fallback = ["/bin/sh", "-c", f'echo "{told}" >&2; exit 1']
         return f"{shlex.join(curl)} || {shlex.join(fallback)}"
+
+    @property
+    def query(self) -> str:
+        """The names as a query; empty when it names neither."""
+        return urlencode({name: value for name, value in self._names() if value}, quote_via=quote, safe="")
 
     def names(self) -> str:
         """The chain and the tier it names, for people; empty when it names neither."""

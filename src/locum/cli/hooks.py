@@ -14,7 +14,7 @@ import click
 
 from locum.agents.hooks import TEST_EVENT, Hooks
 from locum.cli.agentfile import AgentFile
-from locum.cli.client import Client, Json
+from locum.cli.client import Client, Json, segment
 from locum.cli.hookline import HookLine, read_back
 from locum.cli.settings import Settings, json_option
 from locum.cli.terminal import clean, print_json
@@ -53,6 +53,7 @@ def install_(
 ) -> None:
     """Write the hooks into the agent's settings; everything else in there stays. Can be repeated."""
     known = _known(agent)
+    _refuse_agents(settings)
     if shutil.which("curl", path=settings.environ.get("PATH")) is None:
         raise ConflictError("there is no curl on PATH, and the hooks need it", remedy="Install curl, then try again.")
     socket, status = _daemon(settings)
@@ -63,17 +64,21 @@ def install_(
     text = file.with_hooks([(each.event, known.entry(each, line.command(each.seconds))) for each in known.installed])
     if changed := text != file.text:
         file.write(text)
+    answer = _asked(line, _payload(_transcripts(settings, known, file))) if status else None
     events = [each.event for each in known.installed]
     if as_json:
         names = {"chain": chain, "tier": tier, "checked": status is not None}
+        names["attributed"] = answer["attributed"] if answer else None
         print_json(_told(agent, file, changed) | {"events": events, "socket": str(socket)} | names)
         return
     click.echo(f"{'installed' if changed else 'were installed already'} in {file.path}: {', '.join(events)}")
-    click.echo(_attribution(line))
+    click.echo(_attribution(line, status, answer))
     if known.cannot:
         click.echo(known.cannot)
     more = f" --settings {shlex.quote(named)}" if named else ""
     click.echo(f"try it:  locum hooks test {agent}{more}\nundo it: locum hooks uninstall {agent}{more}")
+    for warning in _doubts(line, status, answer):
+        click.echo(f"locum: {warning}.", err=True)
     if status is None:
         unchecked = f"the names could not be checked, and until one answers at {socket} sessions go on uncounted"
         click.echo(f"locum: no daemon answers: {unchecked}.", err=True)
@@ -86,7 +91,9 @@ def install_(
 @click.pass_obj
 def uninstall_(settings: Settings, *, agent: str, named: str | None, as_json: bool) -> None:
     """Take the hooks out of the agent's settings again; everything else in there stays."""
-    file = _file(settings, _known(agent), named)
+    known = _known(agent)
+    _refuse_agents(settings)
+    file = _file(settings, known, named)
     found = file.ours()
     if found:
         file.write(file.without_hooks())
@@ -120,7 +127,8 @@ def test_(settings: Settings, *, agent: str, named: str | None, as_json: bool) -
         click.echo(f"locum: no hook for {', '.join(sorted(missing))} any more; install them again.", err=True)
     command = found[0][2]
     line = read_back(command)
-    finished = run_line(command, _payload(_transcripts(settings, known, file)), settings.environ, TRY_S)
+    payload = json.dumps(_payload(_transcripts(settings, known, file))).encode()
+    finished = run_line(command, payload, settings.environ, TRY_S)
     if finished.code != 0:
         click.echo("\n".join(map(clean, finished.err.splitlines())), err=True)
         raise _why(finished.code, line)
@@ -132,7 +140,7 @@ def test_(settings: Settings, *, agent: str, named: str | None, as_json: bool) -
     if as_json:
         print_json(answer)
     else:
-        click.echo("\n".join(_heard(answer, agent)))
+        click.echo("\n".join(_heard(answer, known)))
 
 
 def _known(agent: str) -> Hooks:
@@ -143,6 +151,15 @@ def _known(agent: str) -> Hooks:
     if agent not in known:
         raise UsageError(f"no hooks are known of {agent!r}", remedy=f"They are known of {', '.join(known)}.")
     return known[agent]
+
+
+def _refuse_agents(settings: Settings) -> None:
+    """Raise ForbiddenError in a run of locum's: its agent has its user's settings, but its own socket and home."""
+    from locum.engine.proc import RUN_VARIABLE
+
+    if settings.environ.get(RUN_VARIABLE):
+        remedy = "Run it in a terminal of your own."
+        raise ForbiddenError(f"an agent that locum runs changes no hooks (${RUN_VARIABLE} is set)", remedy=remedy)
 
 
 def _folder(environ: Mapping[str, str], known: Hooks) -> Path:
@@ -198,27 +215,71 @@ def _check(status: Json, chain: str | None, tier: str | None) -> None:
         raise NotFoundError(f"there is no tier {tier}{where}", remedy=f"The tiers are {', '.join(there)}.")
 
 
-def _attribution(line: HookLine) -> str:
-    """Whom usage counts for."""
+def _asked(line: HookLine, payload: Json) -> Json | None:
+    """What the daemon answers to a test of this hook; None when it is one that cannot say."""
+    query = f"?{line.query}" if line.query else ""
+    with contextlib.suppress(LocumError):
+        found = Client((line.socket,)).post(f"/hooks/{segment(line.agent)}{query}", payload)
+        return found if _is_answer(found) else None
+    return None
+
+
+def _attribution(line: HookLine, status: Json | None, answer: Json | None) -> str:
+    """Whom usage counts for: what the daemon says, else what it will go by."""
     from locum.agents.registry import AGENTS
 
+    if answer and (whose := answer["attributed"]):
+        return f"usage counts for {_place(whose)}"
     if line.tier:
         return f"usage counts for {line.names()}"
+    if answer and status:
+        return f"usage counts for no tier: {_nobody(line, status)}"
     if line.agent not in AGENTS:
         return f"usage shows as unattributed: no tier runs {line.agent}, so name one with --tier"
     which = f"the only tier of chain {line.chain}" if line.chain else "the only tier"
     return f"usage counts for {which} with this agent and home; where no single one has them it shows as unattributed"
 
 
+def _place(whose: Json) -> str:
+    return f"tier {whose['tier']} of chain {whose['chain']}"
+
+
+def _nobody(line: HookLine, status: Json) -> str:
+    """Why the daemon has found no tier for these hooks; it tells the agents of its tiers, and not their homes."""
+    found = [name for name, agent in _agents(line, status).items() if agent == line.agent]
+    where = f" of chain {line.chain}" if line.chain else ""
+    if not found:
+        return f"no tier{where} runs {line.agent}, so name one with --tier"
+    if len(found) == 1:
+        return f"{found[0]}, the only tier{where} with this agent, has another home; name it with --tier if it is meant"
+    names = f"{', '.join(found[:-1])} and {found[-1]}"
+    return f"{names} have this agent, and none or several of them this home; name one with --tier"
+
+
+def _agents(line: HookLine, status: Json) -> dict[str, str]:
+    """The tiers that these hooks could count for, and the agent of each."""
+    chains = [chain for name, chain in status["chains"].items() if line.chain in (None, name)]
+    return {each["name"]: each["agent"] for chain in chains for each in chain["tiers"]}
+
+
+def _doubts(line: HookLine, status: Json | None, answer: Json | None) -> Iterator[str]:
+    """What is allowed, and may still not be meant."""
+    agent = _agents(line, status).get(line.tier) if status and line.tier else None
+    if agent and agent != line.agent:
+        yield f"tier {line.tier} runs {agent}, not {line.agent}; these sessions count for it all the same"
+    if answer and answer["go_on"] and answer["reason"]:
+        yield clean(answer["reason"]).removeprefix("locum: ").rstrip(".")
+
+
 def _told(agent: str, file: AgentFile, changed: bool) -> Json:
     return {"schema": 1, "agent": agent, "settings": str(file.path), "changed": changed}
 
 
-def _payload(transcripts: Path) -> bytes:
+def _payload(transcripts: Path) -> Json:
     """What a hook hears from the agent; no agent calls an event so."""
     session = "locum-test"
     told = {"session_id": session, "cwd": str(Path.cwd()), "transcript_path": str(transcripts / f"{session}.jsonl")}
-    return json.dumps({"hook_event_name": TEST_EVENT, **told}).encode()
+    return {"hook_event_name": TEST_EVENT, **told}
 
 
 def _why(code: int | None, line: HookLine | None) -> LocumError:
@@ -229,7 +290,8 @@ def _why(code: int | None, line: HookLine | None) -> LocumError:
         try:
             _named(line)
         except UnreachableError as error:
-            remedy = "Start one with `locum serve`; if it runs elsewhere, install again with --socket. Sessions go on."
+            again = f"locum --socket PATH {_installing(line)}"
+            remedy = f"Start one with `locum serve`; if it runs elsewhere: `{again}`. Sessions go on."
             raise UnreachableError(f"the hook reaches no daemon at {line.socket}", remedy=remedy) from error
     remedy = "What it said stands above; `locum hooks install` writes it anew."
     return ConflictError(f"the hook failed with exit code {code}", remedy=remedy)
@@ -248,28 +310,41 @@ def _again(line: HookLine) -> str:
     return f"Name another one: `locum hooks install {line.agent} --chain CHAIN --tier TIER`."
 
 
+def _installing(line: HookLine) -> str:
+    """The command that writes such a line again, without the socket."""
+    named = (("--chain", line.chain), ("--tier", line.tier))
+    words = [word for option, value in named if value for word in (option, value)]
+    return shlex.join(["hooks", "install", line.agent, *words])
+
+
 def _answer(out: str) -> Json:
     """The daemon's answer to a test. Raises UnreachableError when it is none."""
     with contextlib.suppress(ValueError):
         answer = json.loads(out)
-        if isinstance(answer, dict) and {"attributed", "go_on", "reason"} <= answer.keys():
-            return answer
+        if _is_answer(answer):
+            return dict(answer)
     remedy = "Stop what listens there, or bring the daemon up to date; then install again."
     raise UnreachableError("what answered the hook is no locum daemon that knows hooks", remedy=remedy)
 
 
-def _heard(answer: Json, agent: str) -> Iterator[str]:
-    """The daemon's answer to a test, in words."""
+def _is_answer(found: object) -> bool:
+    return isinstance(found, dict) and {"attributed", "go_on", "reason"} <= found.keys()
+
+
+def _heard(answer: Json, known: Hooks) -> Iterator[str]:
+    """The daemon's answer to a test, in words, and what no answer of it can do."""
     whose, reason = answer["attributed"], clean(answer["reason"] or "").removeprefix("locum: ")
     yield "the hook reached the daemon"
     if whose:
-        yield f"usage counts for tier {whose['tier']} of chain {whose['chain']}"
+        yield f"usage counts for {_place(whose)}"
     else:
         yield "usage shows as unattributed and nothing stops it, for no single tier has this agent and home"
-        yield f"name one: locum hooks install {agent} --tier TIER"
+        yield f"name one: locum hooks install {known.agent} --tier TIER"
     if not answer["go_on"]:
         yield f"the next prompt would be stopped: {reason}"
-        return
-    yield "the next prompt would run"
-    if reason:
-        yield reason
+    else:
+        yield "the next prompt would run"
+        if reason:
+            yield reason
+    if known.cannot:
+        yield known.cannot

@@ -18,7 +18,7 @@ def _still(monkeypatch):
     """The wall clock stands, the time zone is UTC, and nothing of this host's own setup is seen."""
     monkeypatch.setattr(plain, "now_ms", lambda: NOW)
     monkeypatch.setenv("TZ", "UTC")
-    for name in ("LOCUM_CONFIG", "LOCUM_SOCKET", "LOCUM_STATE", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
+    for name in ("LOCUM_CONFIG", "LOCUM_SOCKET", "LOCUM_STATE", "LOCUM_RUN", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -12,15 +12,16 @@ from locum.agents.registry import AGENTS, hooks
 from locum.cli.agentfile import AgentFile
 from tests.unit.cli.daemon import answering, problem
 
-TIERS = [{"name": "a"}, {"name": "b c"}]
-STATUS = {"chains": {"default": {"tiers": TIERS}, "side": {"tiers": [{"name": "a"}]}}}
+TIERS = [{"name": "a", "agent": "claude-code"}, {"name": "b c", "agent": "claude-code"}]
+SIDE = [TIERS[0], {"name": "d", "agent": "codex"}]
+STATUS = {"chains": {"default": {"tiers": TIERS}, "side": {"tiers": SIDE}}}
 ANSWER = {"schema": 1, "agent": "claude-code", "attributed": None, "go_on": True, "reason": None}
 SETTINGS = "home/.claude/settings.json"
 
 
 def told(**more):
-    """A daemon that answers the test of a hook."""
-    return {("GET", "/status"): STATUS, ("POST", "/hooks/claude-code"): {**ANSWER, **more}}
+    """A daemon that answers the test of a hook of any agent."""
+    return {("GET", "/status"): STATUS, **{("POST", f"/hooks/{agent}"): {**ANSWER, **more} for agent in hooks(AGENTS)}}
 
 
 def events(agent):
@@ -35,7 +36,7 @@ def commands(path):
 
 def test_install_says_what_was_done_and_how_to_undo_it(cli, tmp_path):
     """File, events, whose usage it is, how to try it: all there to copy, and nothing on standard error."""
-    with answering(tmp_path / "locum.sock", told()):
+    with answering(tmp_path / "locum.sock", told(attributed={"chain": "default", "tier": "b c"})):
         found = cli("hooks", "install", "claude-code", "--chain", "default", "--tier", "b c", "--settings", "my file")
     assert found.output == (
         f"installed in {tmp_path}/my file: {', '.join(events('claude-code'))}\n"
@@ -67,6 +68,85 @@ def test_whom_usage_counts_for_is_said(cli, args, says):
 
 
 @pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (
+            ("claude-code",),
+            "a and b c have this agent, and none or several of them this home; name one with --tier",
+        ),
+        (
+            ("claude-code", "--chain", "side"),
+            "a, the only tier of chain side with this agent, has another home; name it with --tier if it is meant",
+        ),
+        (("codex",), "d, the only tier with this agent, has another home; name it with --tier if it is meant"),
+        (("codex", "--chain", "default"), "no tier of chain default runs codex, so name one with --tier"),
+        (("gemini",), "no tier runs gemini, so name one with --tier"),
+    ],
+)
+def test_the_daemon_is_asked_whom_usage_counts_for(cli, tmp_path, args, says):
+    """What nobody will be charged for is said at once, with the reason, and not found out by a test later."""
+    with answering(tmp_path / "locum.sock", told()) as daemon:
+        found = cli("hooks", "install", *args)
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert f"\nusage counts for no tier: {says}\n" in found.output
+    method, path, body = daemon.asked[-1]
+    assert (method, path) == ("POST", f"/hooks/{args[0]}" + (f"?chain={args[2]}" if args[2:] else ""))
+    assert (body["hook_event_name"], body["session_id"]) == ("LocumTest", "locum-test")
+
+
+def test_what_the_daemon_finds_is_what_is_said(cli, tmp_path):
+    """Without a name the tier is the daemon's word; the hook and the question name the same, and the same transcript."""
+    with answering(tmp_path / "locum.sock", told(attributed={"chain": "side", "tier": "d"})) as daemon:
+        found = cli("hooks", "install", "codex")
+        cli("hooks", "test", "codex")
+    assert "\nusage counts for tier d of chain side\n" in found.output
+    assert daemon.asked[1] == daemon.asked[2]
+
+
+def test_what_keeps_usage_from_being_counted_is_told(cli, tmp_path):
+    """A note of the daemon's is passed on, on one line."""
+    place = {"chain": "default", "tier": "a"}
+    with answering(tmp_path / "locum.sock", told(attributed=place, reason="locum: it is\nnot read.")):
+        assert cli("hooks", "install", "claude-code").stderr == "locum: it is not read.\n"
+
+
+def test_what_stops_a_prompt_just_now_is_left_to_the_test(cli, tmp_path):
+    """A hold is no fault of what was installed."""
+    place = {"chain": "default", "tier": "a"}
+    with answering(tmp_path / "locum.sock", told(attributed=place, go_on=False, reason="locum: held")):
+        assert cli("hooks", "install", "claude-code").stderr == ""
+
+
+def test_a_tier_of_another_agent_is_allowed_and_said(cli, tmp_path):
+    """Gemini CLI can count for any tier; a slip of the finger looks the same, so it is told."""
+    with answering(tmp_path / "locum.sock", told(attributed={"chain": "side", "tier": "d"})):
+        found = cli("hooks", "install", "gemini", "--tier", "d")
+    assert found.exit_code == 0
+    assert found.stderr == "locum: tier d runs codex, not gemini; these sessions count for it all the same.\n"
+
+
+@pytest.mark.parametrize("answer", [(404, problem("not_found", "no such path")), {"hello": 1}])
+def test_a_daemon_that_cannot_say_changes_nothing(cli, tmp_path, answer):
+    """One that knows no hooks yet is no reason not to install: then what it will go by is said."""
+    with answering(tmp_path / "locum.sock", {**told(), ("POST", "/hooks/claude-code"): answer}):
+        found = cli("hooks", "install", "claude-code")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert "\nusage counts for the only tier with this agent and home; where no single one" in found.output
+
+
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_an_agent_changes_no_hooks(cli, tmp_path, monkeypatch, verb):
+    """A run has its user's settings, but a socket and a home of its own: it is refused, and nothing is written."""
+    monkeypatch.setenv("LOCUM_RUN", "r-1")
+    found = cli("hooks", verb, "claude-code")
+    assert found.exit_code == 77
+    assert found.stderr == (
+        "locum: an agent that locum runs changes no hooks ($LOCUM_RUN is set).\n  Run it in a terminal of your own.\n"
+    )
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
     ("agent", "variable", "value", "place"),
     [
         ("claude-code", None, None, "home/.claude/settings.json"),
@@ -90,8 +170,8 @@ def test_the_file_is_the_one_that_the_agent_reads(cli, tmp_path, monkeypatch, ag
     ("args", "says"),
     [
         (("--chain", "none"), "there is no chain none.\n  The chains are default, side.\n"),
-        (("--tier", "none"), "there is no tier none.\n  The tiers are a, b c.\n"),
-        (("--chain", "side", "--tier", "b c"), "there is no tier b c in chain side.\n  The tiers are a.\n"),
+        (("--tier", "none"), "there is no tier none.\n  The tiers are a, b c, d.\n"),
+        (("--chain", "side", "--tier", "b c"), "there is no tier b c in chain side.\n  The tiers are a, d.\n"),
     ],
 )
 def test_a_name_that_the_daemon_has_not_got_is_refused(cli, tmp_path, args, says):
@@ -267,7 +347,7 @@ def test_trying_a_hook_says_what_it_hears(cli, tmp_path, more, says):
         found = cli("hooks", "test", "claude-code")
         assert json.loads(cli("hooks", "test", "claude-code", "--json").output) == {**ANSWER, **more}
     assert (found.exit_code, found.output) == (0, f"the hook reached the daemon\n{says}")
-    assert daemon.asked[1][2] == {
+    assert daemon.asked[2][2] == {
         "hook_event_name": "LocumTest",
         "session_id": "locum-test",
         "cwd": str(tmp_path),
@@ -296,9 +376,10 @@ def test_trying_what_is_not_installed_says_how_to(cli):
 
 def test_trying_without_a_daemon_exits_with_69_and_the_hooks_own_words(cli, tmp_path):
     """What the agent would see is shown, then why, then what to do."""
-    cli("hooks", "install", "claude-code")
+    cli("hooks", "install", "claude-code", "--tier", "b c")
     found = cli("hooks", "test", "claude-code")
     assert found.exit_code == 69
+    assert "`locum --socket PATH hooks install claude-code --tier 'b c'`" in found.stderr
     assert "locum: this hook got no answer, so the session goes on" in found.stderr
     assert f"reaches no daemon at {tmp_path}/locum.sock" in found.stderr
 
@@ -332,6 +413,14 @@ def test_a_strange_answer_is_told_as_one(cli, tmp_path, answer, code, says):
     assert (found.exit_code, says in found.stderr) == (code, True)
 
 
+def test_trying_says_what_hooks_cannot_do(cli, tmp_path):
+    """Hooks that Codex was not told to trust answer here, and are never called by it: that stands below the answer."""
+    with answering(tmp_path / "locum.sock", told()):
+        cli("hooks", "install", "codex")
+        found = cli("hooks", "test", "codex")
+    assert found.output.endswith(f"the next prompt would run\n{hooks(AGENTS)['codex'].cannot}\n")
+
+
 def test_hooks_that_somebody_took_out_are_missed(cli, tmp_path):
     """A half of the hooks counts a half of the truth: that is said."""
     with answering(tmp_path / "locum.sock", told()):
@@ -345,8 +434,8 @@ def test_hooks_that_somebody_took_out_are_missed(cli, tmp_path):
 def test_programs_hear_the_same(cli, tmp_path):
     """With --json each verb says in keys what it did."""
     place = {"schema": 1, "agent": "codex", "settings": f"{tmp_path}/home/.codex/hooks.json"}
-    with answering(tmp_path / "locum.sock", told()):
-        found = json.loads(cli("hooks", "install", "codex", "--tier", "a", "--json").output)
+    with answering(tmp_path / "locum.sock", told(attributed={"chain": "default", "tier": "a"})):
+        found = json.loads(cli("hooks", "install", "codex", "--tier", "a", "--json").stdout)
     assert found == {
         **place,
         "changed": True,
@@ -355,6 +444,7 @@ def test_programs_hear_the_same(cli, tmp_path):
         "chain": None,
         "tier": "a",
         "checked": True,
+        "attributed": {"chain": "default", "tier": "a"},
     }
     assert json.loads(cli("hooks", "uninstall", "codex", "--json").output) == {**place, "changed": True}
     assert json.loads(cli("hooks", "uninstall", "codex", "--json").output) == {**place, "changed": False}

@@ -165,9 +165,15 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
     (tmp_path / "tier.json").write_text(json.dumps({"failover": {"tiers": [tier]}}))
     lent = CliRunner().invoke(locum, ["--config", str(tmp_path / "tier.json"), "env", "--tier", "one", "--json"])
     answers["env"] = [json.loads(lent.output)]
+    place = ["--settings", str(tmp_path / "hooks.json")]
     for verb in (["install"], ["install", "--chain", "c", "--tier", "t"], ["uninstall"]):
         order = ["--state", str(tmp_path), "hooks", verb[0], "codex", *verb[1:], "--json"]
-        done = CliRunner().invoke(locum, [*order, "--settings", str(tmp_path / "hooks.json")])
+        done = CliRunner().invoke(locum, [*order, *place])
+        answers["hooks"].append(json.loads(done.stdout))
+    with monkeypatch.context() as patched:  # and where a daemon answers
+        patched.setattr(Client, "get", lambda *_, **__: answers["status"][0])
+        patched.setattr(Client, "post", lambda *_: answers["hook test"][0])
+        done = CliRunner().invoke(locum, ["hooks", "install", "codex", "--json", *place])
         answers["hooks"].append(json.loads(done.stdout))
     (tmp_path / "bad.json").write_text("{}")
     for name in ("bad.json", "service.json"):
