@@ -10,8 +10,11 @@ _HEAD = """\
 // What locum runs, and when it moves to the next tier. Saved changes take effect at once, without a restart;
 // a mistake changes nothing, and `locum check` says where it is.
 {
-  // Tokens that all tiers together may use in one period; null: no budget.
+  // Tokens that all tiers together may use in one period, before the next tier takes over; null: no budget.
+  // With one tier there is no next one, and this holds nothing.
   "usage_threshold_tokens": null,
+  // Tokens at which every tier is held, and sessions that you run yourself are stopped; null: no limit.
+  "usage_halt_tokens": null,
   // When the count starts again: "day", "week", "month", "all", or such as {"rolling": "5h"}.
   "usage_reset": "week",
 
