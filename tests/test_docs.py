@@ -10,6 +10,7 @@ import pytest
 
 from locum.config.load import load_bytes
 from locum.config.place import Place
+from locum.web.bodies import Body, FailureTold, TokenCounts, WorkDone
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "src" / "locum"
@@ -75,6 +76,19 @@ def test_every_source_file_has_its_line_in_the_house() -> None:
         else:
             told.add(f"{folder}{name}")
     assert told == {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py") if path.stem != "__init__"}
+
+
+def test_the_report_of_other_runners_is_documented_key_by_key() -> None:
+    """The table in docs/specs/hooks.md names every key of POST /hooks/post-task, and none that is refused."""
+    table = (ROOT / "docs" / "specs" / "hooks.md").read_text().split("## Other runners")[1]
+    cells = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+    inner: dict[str, type[Body]] = {"tokens": TokenCounts, "failure": FailureTold}
+    wanted = {
+        f"{name}.{below}" if below else name
+        for name in WorkDone.model_fields
+        for below in (inner[name].model_fields if name in inner else ("",))
+    }
+    assert sorted(key for cell in cells for key in re.findall(r"`([^`]+)`", cell)) == sorted(wanted)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
