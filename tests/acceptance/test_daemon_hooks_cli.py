@@ -116,9 +116,10 @@ def test_hooks_that_count_for_nobody_are_told_when_they_are_installed(daemon: Da
     daemon.configure({"failover": {"tiers": both[:1]}})
     daemon.run("reload")
     daemon.env["CLAUDE_CONFIG_DIR"] = str(daemon.folder / "second")
-    done = daemon.run("hooks", "install", "claude-code")
-    assert f"{say}max, the only tier with this agent, has another home" in done.stdout
-    assert done.stderr == ""
+    for named, where in (((), ""), (("--chain", "default"), " of chain default")):
+        done = daemon.run("hooks", "install", "claude-code", *named)
+        assert f"{say}max, the only tier{where} with this agent, has another home" in done.stdout
+        assert done.stderr == ""
 
 
 def test_an_agent_of_locums_own_changes_no_hooks(daemon: Daemon) -> None:

@@ -267,7 +267,8 @@ def _doubts(line: HookLine, status: Json | None, answer: Json | None) -> Iterato
     agent = _agents(line, status).get(line.tier) if status and line.tier else None
     if agent and agent != line.agent:
         yield f"tier {line.tier} runs {agent}, not {line.agent}; these sessions count for it all the same"
-    if answer and answer["go_on"] and answer["reason"]:
+    known = answer and (answer["attributed"] or not line.names())  # else its note says once more that it is nobody's
+    if answer and known and answer["go_on"] and answer["reason"]:
         yield clean(answer["reason"]).removeprefix("locum: ").rstrip(".")
 
 
