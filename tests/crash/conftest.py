@@ -10,6 +10,7 @@ import pytest
 
 SEED = "CRASH_SEED"
 _figures: Counter[str] = Counter()
+_failed: list[str] = []
 
 
 def pytest_configure() -> None:
@@ -25,6 +26,8 @@ def seed() -> int:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add up what the tests have counted, in whichever worker."""
+    if report.failed and "tests/crash/" in report.nodeid:
+        _failed.append(report.nodeid)
     if report.when == "call":
         for name, value in report.user_properties:
             if name == "figures":
@@ -33,6 +36,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the seed, and the figures of the tests that passed or failed."""
-    line = ", ".join(f"{value:,} {name}" for name, value in _figures.items())
-    terminalreporter.write_line(f"crash: seed {os.environ[SEED]}{': ' if line else ''}{line}")
+    """Print the seed and the figures, so that a failure can be repeated and a success be told."""
+    if _figures or _failed:
+        line = ", ".join(f"{value:,} {name}" for name, value in _figures.items()) or "no figures"
+        terminalreporter.write_line(f"crash: seed {os.environ[SEED]}: {line}")

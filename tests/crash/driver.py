@@ -24,7 +24,8 @@ BOUND = 60.0
 """Seconds in which a point must be reached."""
 DRAIN = 60.0
 """Seconds in which all that is left must have ended once nobody kills any more."""
-PAUSE = 0.02
+PAUSE = 0.04
+"""Seconds between two rounds of asking."""
 AT_WORK = (1, 150)
 """Entries of its 400 that an agent has issued while it is at work for sure, and will be a while."""
 _TOLD = re.compile(r" run_(adopted|never_started) +(?:alive=(\w+) )?run=(r-\w+)")
