@@ -29,7 +29,7 @@ check: setup  ## formatting, lint, types, layers
 
 cover: setup  ## branch coverage of policy, store and engine: at least 95 %
 	rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n $(WORKERS) tests -m "not agents and not slow"
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n $(WORKERS) tests --ignore tests/sim --ignore tests/bench -m "not agents and not slow"
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --include 'src/locum/policy/*,src/locum/store/*,src/locum/engine/*' --fail-under 95
 
