@@ -292,6 +292,7 @@ class Cast:
                     self.trace.fault("host", "loses power")
                     self.daemon.kill()
                     self.processes.reboot()
+                    self.oracle.tasks.ended_with_the_host()
                     self.clock.booted = trio.current_time()
 
     async def clockmaker(self) -> None:

@@ -140,6 +140,7 @@ class SimProcesses:
     truths: dict[str, Truth] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)  # by task
     quiet: bool = False
+    boots: int = 1
     seconds: float = 0.0  # that agents have run, in all
     _number: int = 0
     _dice: random.Random = field(init=False)
@@ -148,8 +149,8 @@ class SimProcesses:
         self._dice = dice(self.seed, "processes")
 
     def boot(self) -> str:
-        """The host never restarts here: its processes outlive every daemon."""
-        return "boot"
+        """Which start of the host this is."""
+        return f"boot {self.boots}"
 
     def start(self, spawn: Spawn) -> SimProcess:
         """Start what was asked for; the host may have no room for it."""
@@ -205,5 +206,6 @@ class SimProcesses:
 
     def reboot(self) -> None:
         """The power is gone: so is everything that ran."""
+        self.boots += 1
         for process in list(self.alive.values()):
             process.kill()

@@ -224,6 +224,12 @@ def agents_not_found() -> list[Patch]:
 
 
 @mutant
+def host_end_blamed() -> list[Patch]:
+    """What a power cut has ended counts as a crash of its agent."""
+    return [(tasks, "booted", lambda *_: False)]
+
+
+@mutant
 def cancel_ignored() -> list[Patch]:
     """A task that was to be cancelled goes back into the queue."""
     real = tasks.again

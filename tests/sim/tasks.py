@@ -20,7 +20,7 @@ class Seen:
     """What has been seen of one task."""
 
     runs: list[tuple[RunRow, Wanted | None]] = field(default_factory=list)
-    enough: int = 1000  # limits.attempts when its last run ended
+    enough: int = 1000  # limits.attempts when a run of it failed last
 
     def retried(self, tier: str) -> int:
         """How often, in a row and until now, it was retried in place on this tier."""
@@ -82,6 +82,9 @@ class Tasks:
     failed_tasks: set[str] = field(default_factory=set)
     starts: int = 0
     _shared: dict[str, float] = field(default_factory=dict)  # runs that share their directory: when they started
+    cut: set[str] = field(default_factory=set)  # runs that were in progress when the power went
+    last_end: float = -1.0  # when a run has ended: for a moment it still counts as one in progress
+    put_off: float = -1.0  # when a run was last put off, or not wanted any more
     _claims: list[tuple[float, set[str], str]] = field(default_factory=list)
 
     def of(self, task: str) -> Seen:
@@ -133,10 +136,14 @@ class Tasks:
             )
         return self.law.doubts(chain, tier, now) & running
 
+    def ended_with_the_host(self) -> None:
+        """What was in progress when the power went has failed nobody."""
+        self.cut |= set(self.open)
+
     def settle_claims(self, commit: Commit) -> None:
         """Who left a tier on probation to somebody else was right only if somebody came."""
         for at, _, text in self._claims:
-            if at < commit.at and not commit.shaky:
+            if at not in (commit.at, self.put_off) and not commit.shaky:
                 self.broken("start", text)
         self._claims = [claim for claim in self._claims if claim[0] == commit.at]
 
@@ -151,7 +158,8 @@ class Tasks:
                 continue
             targets = self.law.targets(row.chain, tier)
             if doubts := self.law.doubts(row.chain, tier, commit.now):
-                self._claims.append((commit.at, doubts, f"{row.id} leaves {tier.name} to nobody"))
+                if self.last_end != commit.at:
+                    self._claims.append((commit.at, doubts, f"{row.id} leaves {tier.name} to nobody"))
                 continue  # somebody else was picked to try it out, and starts in this very moment
             if any(at == commit.at for (target, _), at in self.freed.items() if target in targets):
                 continue  # it came back in this very moment
@@ -162,7 +170,7 @@ class Tasks:
     def end(self, row: RunRow, commit: Commit) -> tuple[RunRow, str, Wanted] | None:
         """What this end must lead to, if it is a failure that the chain has to hear of."""
         self.open.pop(row.id, None)
-        self.ended_at[row.chain] = commit.at
+        self.ended_at[row.chain] = self.last_end = commit.at
         truth = self.truths.get(row.id)
         if row.state == "lost":
             if truth is not None and truth.started and (truth.code is not None or truth.tokens != (0, 0, 0, 0)):
@@ -198,8 +206,10 @@ class Tasks:
     def _verdict(self, row: RunRow, truth: Truth) -> str | None:
         """The failure kind that it ended with; None: none."""
         lawful = verdicts(truth, row.agent)
+        if row.id in self.cut and row.state == "failed":
+            self.broken("end", f"{row.id} ended with its host, and is said to have failed with {row.failure}")
         if row.state == "stopped":
-            if not self.may_stop(row):
+            if row.id not in self.cut and not self.may_stop(row):
                 self.broken("end", f"{row.id} was stopped, and nobody asked for that")
             if SUCCESS in lawful:
                 self.broken("end", f"{row.id} was done when it was stopped: {truth}")
@@ -219,7 +229,7 @@ class Tasks:
         seen, limits = self.of(row.task), self.law.setup.limits
         if row.task in self.cancelled and task["state"] == "queued":
             self.broken("task", f"{row.task} was cancelled, and waits again")
-        seen.enough = limits["attempts"]
+        seen.enough = limits["attempts"] if row.state == "failed" else seen.enough
         if row.state in ("stopped", "lost"):
             states = {("cancelled", "")} if task["cancel_asked"] else {("queued", "")}
         elif row.state == "succeeded":

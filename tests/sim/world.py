@@ -155,6 +155,8 @@ class World:
             import sys
 
             self.broken("bug", f"{event['event']}: {sys.exc_info()[1]!r}")
+        if event["event"] in ("run_put_off", "run_not_wanted"):
+            self.oracle.tasks.put_off = elapsed()
         return self.trace.log(logger, method, event)
 
     def _judge(self, commit: Any, database: Any) -> None:
