@@ -248,6 +248,8 @@ def parallel_ignored() -> list[Patch]:
     """As many runs as there are tasks."""
 
     def has_place(self: Any, task: Any) -> bool:
+        if self.ledger.board.chain(task.chain).paused:
+            return False
         return task.shared_cwd or task.cwd not in {run.cwd for run in self.attempts}
 
     return [(Supervisor, "_has_place", has_place)]

@@ -28,7 +28,7 @@ CAUGHT = {  # by which oracles, and the first seed that is worth trying: the one
     "endless_retry": ({"retry"}, 2),
     "endless_attempts": ({"task", "start"}, 2),
     "forgotten_on_crash": ({"start", "stop", "liveness", "processes"}, 1),
-    "agents_not_found": ({"books", "processes"}, 1),
+    "agents_not_found": ({"books", "processes", "stop"}, 1),
     "host_end_blamed": ({"end"}, 0),
     "cancel_ignored": ({"task"}, 0),
     "directory_shared": ({"start"}, 6),
