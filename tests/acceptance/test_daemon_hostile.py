@@ -320,7 +320,8 @@ def test_an_agent_sees_an_environment_of_its_own(earth: World) -> None:
     environ = dict(entry.split("=", 1) for entry in entries)
     run = task["runs"][0]["id"]
     ours = {name: value for name, value in environ.items() if name.startswith("LOCUM_")}
-    assert ours == {"LOCUM_RUN": run, "LOCUM_TASK": task["id"], "LOCUM_CHAIN": "env", "LOCUM_TIER": "env-a"}
+    names = {"LOCUM_RUN": run, "LOCUM_TASK": task["id"], "LOCUM_CHAIN": "env", "LOCUM_TIER": "env-a"}
+    assert ours == names | {"LOCUM_SOCKET": os.fspath(earth.state / "locum.sock")}
     for private in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "CREDENTIALS_DIRECTORY"):
         assert private not in environ
     assert (environ["HARMLESS"], environ["PWD"]) == ("kept", os.fspath(place))

@@ -39,6 +39,7 @@ class ClaudeHooks:
     home_variable = ""
     below = "projects"
     settings = "settings.json"
+    switch: tuple[tuple[str, ...], bool] = (("disableAllHooks",), True)
     installed: tuple[Hook, ...] = (
         Hook("UserPromptSubmit", 5),
         Hook("PreToolUse", 5, "*"),

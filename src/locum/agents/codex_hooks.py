@@ -36,6 +36,7 @@ class CodexHooks:
     home_variable = ""
     below = "sessions"
     settings = "hooks.json"
+    switch: tuple[tuple[str, ...], bool] = ((), False)  # [features] hooks in config.toml
     installed: tuple[Hook, ...] = (
         Hook("UserPromptSubmit", 5),
         Hook("PreToolUse", 5, "*"),

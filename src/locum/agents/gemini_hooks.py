@@ -34,6 +34,7 @@ class GeminiHooks:
     home_variable = "GEMINI_CLI_HOME"
     below = "tmp"
     settings = "settings.json"
+    switch: tuple[tuple[str, ...], bool] = (("hooksConfig", "enabled"), False)
     # Not AfterModel: it is called for every piece of a stream, and before the chat log tells what was spent.
     installed: tuple[Hook, ...] = (
         Hook("BeforeAgent", 5),

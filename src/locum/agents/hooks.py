@@ -134,6 +134,8 @@ class Hooks(Protocol):
     """The folder within it where transcripts lie: `projects`."""
     settings: str
     """The file within it where hooks are installed."""
+    switch: tuple[tuple[str, ...], bool]
+    """Where in that file, and by which value, all hooks are switched off; () when it is not there."""
     installed: tuple[Hook, ...]
     """The hooks that are needed, in the order in which they are written."""
     cannot: str

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -54,6 +56,8 @@ def install_(
     """Write the hooks into the agent's settings; everything else in there stays. Can be repeated."""
     known = _known(agent)
     _refuse_agents(settings)
+    if "" in (chain, tier):
+        raise UsageError("--chain or --tier is empty", remedy="Name one, or leave it out.")
     if shutil.which("curl", path=settings.environ.get("PATH")) is None:
         raise ConflictError("there is no curl on PATH, and the hooks need it", remedy="Install curl, then try again.")
     socket, status = _daemon(settings)
@@ -61,6 +65,7 @@ def install_(
         _check(status, chain, tier)
     line = HookLine(socket, agent, chain, tier)
     file = _file(settings, known, named)
+    others = _others(file, socket)
     text = file.with_hooks([(each.event, known.entry(each, line.command(each.seconds))) for each in known.installed])
     if changed := text != file.text:
         file.write(text)
@@ -77,7 +82,9 @@ def install_(
         click.echo(known.cannot)
     more = f" --settings {shlex.quote(named)}" if named else ""
     click.echo(f"try it:  locum hooks test {agent}{more}\nundo it: locum hooks uninstall {agent}{more}")
-    for warning in _doubts(line, status, answer):
+    if others:
+        click.echo(f"they take the place of the hooks of the daemon at {', '.join(map(str, others))}")
+    for warning in (*_doubts(line, status, answer), *_switched_off(known, file)):
         click.echo(f"locum: {warning}.", err=True)
     if status is None:
         unchecked = f"the names could not be checked, and until one answers at {socket} sessions go on uncounted"
@@ -141,6 +148,10 @@ def test_(settings: Settings, *, agent: str, named: str | None, as_json: bool) -
         print_json(answer)
     else:
         click.echo("\n".join(_heard(answer, known)))
+        if line and line.socket not in [path.absolute() for path in socket_paths(settings.environ)]:
+            click.echo(f"locum: these hooks ask another daemon, at {line.socket}.", err=True)
+    for why in _switched_off(known, file):
+        raise ConflictError(why, remedy="Switch them on again; until then its sessions are not counted, nor stopped.")
 
 
 def _known(agent: str) -> Hooks:
@@ -162,16 +173,34 @@ def _refuse_agents(settings: Settings) -> None:
         raise ForbiddenError(f"an agent that locum runs changes no hooks (${RUN_VARIABLE} is set)", remedy=remedy)
 
 
+def _switched_off(known: Hooks, file: AgentFile) -> Iterator[str]:
+    """That the agent's own settings keep it from running any hook."""
+    path, off = known.switch
+    value: Any = file.value
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    if path and value is off:
+        yield f"{'.'.join(path)} in {file.path} switches all hooks of {known.agent} off"
+
+
+def _others(file: AgentFile, socket: Path) -> list[Path]:
+    """The sockets of other daemons whose hooks are in the file."""
+    lines = (read_back(command) for _, _, command in file.ours())
+    return sorted({line.socket for line in lines if line} - {socket})
+
+
 def _folder(environ: Mapping[str, str], known: Hooks) -> Path:
     """The agent's folder, wherever its variables move it."""
     if known.variable and (moved := environ.get(known.variable)):
         return Path(moved).absolute()
     home = environ.get(known.home_variable) if known.home_variable else None
-    return Path(home or environ.get("HOME") or "/").absolute() / known.folder
+    return Path(home or environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir).absolute() / known.folder
 
 
 def _file(settings: Settings, known: Hooks, named: str | None) -> AgentFile:
-    """The settings file: the one that was named, else that in the agent's folder."""
+    """The settings file that was named, else that in the agent's folder. Raises UsageError for an empty name."""
+    if named == "":
+        raise UsageError("--settings is empty", remedy="Name a file, or leave it out for the agent's usual one.")
     return AgentFile(Path(named).absolute() if named else _folder(settings.environ, known) / known.settings)
 
 

@@ -9,11 +9,10 @@ from locum.cli.client import Json
 from locum.cli.terminal import clean
 from locum.words import DELIBERATE, cause, count, due, from_iso, moment, span
 
-_EFFECTS = {
-    "none": "; reaching it holds nothing",
-    "released": "; released: it holds nothing more in this window",
-}
-_HALTED = {"released": " (released: not in this window any more)"}
+
+def _released(window: str) -> str:
+    """How long a released limit holds nothing."""
+    return "until usage falls below it" if window == "rolling" else "in this window"
 
 
 def now_ms() -> int:
@@ -48,9 +47,14 @@ def spent(usage: Json) -> str:
     )
     if end_ms is not None:
         text += f", until {due(end_ms, now_ms())}"
-    text += _EFFECTS.get(usage.get("threshold_effect") or "", "")
+    if usage.get("threshold_effect") == "none":
+        text += "; reaching it holds nothing"
+    if usage.get("threshold_effect") == "released":
+        text += f"; released: it holds nothing more {_released(window['kind'])}"
     if halt:
-        text += f"; every tier is held at {halt:,}" + _HALTED.get(usage.get("halt_effect") or "", "")
+        text += f"; every tier is held at {halt:,}"
+    if usage.get("halt_effect") == "released":
+        text += f" (released: not any more {_released(window['kind'])})"
     if unknown := usage.get("unknown_usage_runs"):
         text += f"; what {count(unknown, 'run')} used is unknown and not in it"
     return text

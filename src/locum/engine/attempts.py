@@ -21,6 +21,7 @@ from locum.engine.runner import Runner, Watched
 from locum.engine.seats import Seats
 from locum.engine.spool import Spool
 from locum.errors import ConfigError, ConflictError, LocumError, StateError
+from locum.places import socket_paths
 from locum.policy.failure import ANSWERS, Failure, FailureKind
 from locum.policy.plan import Chain, Target
 from locum.policy.task import Ending, Run, RunState, Task
@@ -165,7 +166,8 @@ class Attempts:
             fresh=self.clock.uuid(),
             spool=self.spool(run.id),
             bounds=bounds_of(self.seats.entry(run.tier.name), self.seats.loaded.service.limits),
-            environ=self.seats.environment(seat),
+            environ=self.seats.environment(seat)
+            | {"LOCUM_SOCKET": str(socket_paths(self.seats.environ)[0].absolute())},
             timezone=host_timezone(self.seats.environ),
             began=self.clock.monotonic(),
         )

@@ -11,7 +11,7 @@ from locum.policy.chain import free_at_ms, holds_on, on_probation, pick
 from locum.policy.failure import ANSWERS, FailureKind
 from locum.policy.gate import Gate, Place
 from locum.policy.plan import Brake, Chain, Plan, Target, Tier, chain_target
-from locum.policy.window import describe
+from locum.policy.window import Rolling, describe
 from locum.words import DELIBERATE, cause, due, moment, span
 
 _BRAKES = {
@@ -21,7 +21,7 @@ _BRAKES = {
 }
 _EFFECTS = {
     Effect.NONE: " Reaching it is told, but holds nothing.",
-    Effect.RELEASED: " What it held was released: it holds nothing more in this window.",
+    Effect.RELEASED: " What it held was released: it holds nothing more {}.",
 }
 _PROBATION = "on probation: one task at a time until one succeeds"
 
@@ -158,7 +158,8 @@ def _budget(board: Board, reading: Reading, now_ms: int, zone: tzinfo | None) ->
     what = _BRAKES[budget.brake].format(owner=budget.owner)
     end_ms = reading.window.end_ms
     ends = f"; it starts again {due(end_ms, now_ms, zone)}" if end_ms is not None and end_ms > now_ms else ""
-    told = _EFFECTS.get(effect(board, budget, reading.used, now_ms), "")
+    again = "until usage falls below it" if isinstance(budget.window, Rolling) else "in this window"
+    told = _EFFECTS.get(effect(board, budget, reading.used, now_ms), "").format(again)
     share = "" if full is None else f" ({full:g} %)"
     return f"{what}: {used:,} of {budget.limit:,} tokens used{share} in {describe(budget.window)}{ends}.{told}"
 

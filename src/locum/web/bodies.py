@@ -117,13 +117,24 @@ def _happens(kind: FailureKind) -> FailureKind:
     return kind
 
 
+def _written(moment: object) -> object:
+    if not isinstance(moment, str):
+        raise ValueError("a number has no time zone")  # noqa: TRY004 - pydantic hears of values, not of types
+    return moment
+
+
 class FailureTold(Body):
     """Why a piece of work has failed, in locum's own kinds, and when the vendor says that it is over."""
 
     kind: Annotated[FailureKind, AfterValidator(_happens), expect("a failure kind", choices=_HAPPENING)]
     message: Annotated[str, Field(max_length=2000), _text(2000)] = ""
     reset_at: (
-        Annotated[AwareDatetime, expect("a moment with its time zone", "write it as 2026-01-31T05:00:00Z")] | None
+        Annotated[
+            AwareDatetime,
+            BeforeValidator(_written),
+            expect("a moment with its time zone", "write it as 2026-01-31T05:00:00Z"),
+        ]
+        | None
     ) = None
 
 

@@ -448,3 +448,42 @@ def test_programs_hear_the_same(cli, tmp_path):
     }
     assert json.loads(cli("hooks", "uninstall", "codex", "--json").output) == {**place, "changed": True}
     assert json.loads(cli("hooks", "uninstall", "codex", "--json").output) == {**place, "changed": False}
+
+
+@pytest.mark.parametrize(
+    ("agent", "switch", "name"),
+    [
+        ("claude-code", {"disableAllHooks": True}, "disableAllHooks"),
+        ("gemini", {"hooksConfig": {"enabled": False}}, "hooksConfig.enabled"),
+    ],
+)
+def test_hooks_that_the_agent_has_switched_off_are_not_called_working(cli, tmp_path, agent, switch, name):
+    """What the agent's own settings keep from running is said at install, and fails the test."""
+    (tmp_path / "own.json").write_text(json.dumps(switch))
+    with answering(tmp_path / "locum.sock", told(attributed={"chain": "default", "tier": "a"})):
+        assert f"{name} in" in cli("hooks", "install", agent, "--settings", "own.json").output
+        found = cli("hooks", "test", agent, "--settings", "own.json")
+    assert found.exit_code == 1
+    assert "switches all hooks" in found.output
+
+
+def test_whose_hooks_are_replaced_is_said(cli, tmp_path, monkeypatch):
+    """A second daemon does not take over the sessions of the first without a word."""
+    cli("hooks", "install", "claude-code", "--tier", "a")
+    monkeypatch.setenv("LOCUM_SOCKET", str(tmp_path / "second.sock"))
+    with answering(tmp_path / "second.sock", told(attributed={"chain": "default", "tier": "a"})):
+        found = cli("hooks", "install", "claude-code", "--tier", "a").output
+        assert f"they take the place of the hooks of the daemon at {tmp_path}/locum.sock" in found
+        assert "take the place" not in cli("hooks", "install", "claude-code", "--tier", "a").output
+        monkeypatch.setenv("LOCUM_SOCKET", str(tmp_path / "third.sock"))
+        assert (
+            f"these hooks ask another daemon, at {tmp_path}/second.sock" in cli("hooks", "test", "claude-code").output
+        )
+
+
+@pytest.mark.parametrize("name", ["--settings", "--chain", "--tier"])
+def test_an_empty_name_is_not_taken_for_none(cli, tmp_path, name):
+    """`--settings "$F"` with an empty F must not change the user's own file."""
+    found = cli("hooks", "install", "claude-code", name, "")
+    assert (found.exit_code, "is empty" in found.output) == (2, True)
+    assert not (tmp_path / SETTINGS).exists()

@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from locum.cli import terminal
+from locum.cli import plain, terminal
 from locum.cli.screen import screen
 from tests.unit.cli.daemon import answering
 
@@ -244,3 +244,22 @@ def test_version_needs_no_daemon(cli):
     assert found.exit_code == 0
     assert found.output.endswith("no daemon is running\n")
     assert json.loads(cli("version", "--json").output)["daemon"] is None
+
+
+@pytest.mark.parametrize(
+    ("effects", "window", "says"),
+    [
+        ({"threshold_effect": "none"}, "week", "; reaching it holds nothing"),
+        ({"threshold_effect": "released"}, "week", "; released: it holds nothing more in this window"),
+        ({"threshold_effect": "released"}, "rolling", "; released: it holds nothing more until usage falls below it"),
+        (
+            {"halt_tokens": 9, "halt_effect": "released"},
+            "rolling",
+            "; every tier is held at 9 (released: not any more until usage falls below it)",
+        ),
+    ],
+)
+def test_a_budget_that_holds_nothing_is_not_shown_as_one_that_does(effects, window, says):
+    """What was released, or has nowhere to go, is told where the figure stands that looks like a limit."""
+    usage = {"threshold_tokens": 5, "percent": 200.0, "totals": {"total": 10}, "used_tokens": 10}
+    assert plain.spent({**usage, **effects, "window": {"kind": window, "end": None}}).endswith(says)

@@ -215,6 +215,7 @@ BAD = [
     (on_one(failure={"kind": "crash", "reset_at": "soon"}), "`failure.reset_at` must be a moment with its time zone"),
     (on_one(failure={"kind": "crash", "reset_at": "2026-01-31T05:00:00"}), "`failure.reset_at` must be a moment"),
     (on_one(failure={"kind": "crash", "reset_at": [1]}), "`failure.reset_at` must be a moment"),
+    (on_one(failure={"kind": "crash", "reset_at": 1795340351}), "`failure.reset_at` must be a moment"),
     (on_one(tokns={}), "unknown key `tokns`"),
     ([], "the body must be an object"),
     (b"{", "the body is not JSON"),
