@@ -36,8 +36,8 @@ cover: setup  ## branch coverage of policy, store and engine: at least 95 %
 crash: setup  ## kill -9 the real daemon 300 times, at named points and at random moments (CRASH_SEED=N repeats a plan)
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow" tests/crash
 
-sim: setup  ## simulate 2,000 fresh seeds of six hours each (COUNT=n); SEED=n replays one and tells its story
-	@$(RUN) -m tests.sim.run "$(SEED)" $(COUNT)
+sim: setup  ## simulate 2,000 fresh seeds of six hours each (COUNT=n, FROM=n); SEED=n replays one and tells its story
+	@$(RUN) -m tests.sim.run "$(SEED)" "$(COUNT)" "$(FROM)"
 
 test-agents: setup  ## the real Claude Code, Codex and Gemini CLI, against a mock provider
 	$(RUN) tests/acceptance/install_agents.py

@@ -68,13 +68,13 @@ def search(seeds: Iterable[int]) -> int:
     return 1 if broken else 0
 
 
-def main(seed: str = "", count: str = "2000") -> int:
-    """`make sim`."""
+def main(seed: str = "", count: str = "", start: str = "") -> int:
+    """`make sim`: one seed, or `count` of them from `start` on; fresh ones where no start is given."""
     if seed:
         return replay(int(seed))
-    first = secrets.randbelow(10**9)
-    print(f"{count} fresh seeds from {first} on")
-    return search([*kept(), *range(first, first + int(count))])
+    first, many = int(start or secrets.randbelow(10**9)), int(count or 2000)
+    print(f"{many:,} seeds from {first} on")
+    return search([*kept(), *range(first, first + many)])
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ class Tasks:
     _shared: dict[str, float] = field(default_factory=dict)  # runs that share their directory: when they started
     cut: set[str] = field(default_factory=set)  # runs that were in progress when the power went
     last_end: float = -1.0  # when a run has ended: for a moment it still counts as one in progress
+    _vouched: dict[str, float] = field(default_factory=dict)  # by target: when a run on it has ended last
     put_off: float = -1.0  # when a run was last put off, or not wanted any more
     _claims: list[tuple[float, set[str], str]] = field(default_factory=list)
 
@@ -163,6 +164,8 @@ class Tasks:
                 continue  # somebody else was picked to try it out, and starts in this very moment
             if any(at == commit.at for (target, _), at in self.freed.items() if target in targets):
                 continue  # it came back in this very moment
+            if any(self._vouched.get(target) == commit.at for target in targets):
+                continue  # when this was picked, the run that has tried it out was still at work
             self.broken("start", f"{row.id} starts on {row.tier}, though {tier.name} is free and preferred")
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -171,6 +174,8 @@ class Tasks:
         """What this end must lead to, if it is a failure that the chain has to hear of."""
         self.open.pop(row.id, None)
         self.ended_at[row.chain] = self.last_end = commit.at
+        setup = TierSetup(row.tier, row.agent, row.account, row.model)
+        self._vouched |= dict.fromkeys(self.law.targets(row.chain, setup), commit.at)
         truth = self.truths.get(row.id)
         if row.state == "lost":
             if truth is not None and truth.started and (truth.code is not None or truth.tokens != (0, 0, 0, 0)):
