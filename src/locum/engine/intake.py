@@ -79,6 +79,8 @@ class Intake:
     _expected: set[str] = field(default_factory=set)
     _stopped: set[str] = field(default_factory=set)
     """Sessions that were told to stop since their last prompt: how such a turn ends says nothing of the tier."""
+    _prompted: set[str] = field(default_factory=set)
+    """Sessions that a person has sent a prompt in: they may have been a run's before."""
 
     def begin(self, group: TaskGroup) -> None:
         """Read transcripts in this group from now on, first those that were told of before it was there."""
@@ -146,10 +148,12 @@ class Intake:
 
     def _remember(self, told: Told, stop: Stop | None) -> None:
         """Which sessions were told to stop, until their next prompt."""
-        if len(self._stopped) >= READINGS_KEPT:
-            self._stopped.clear()
+        for remembered in (self._stopped, self._prompted):
+            if len(remembered) >= READINGS_KEPT:
+                remembered.clear()
         if told.moment is Moment.PROMPT:
             self._stopped.discard(told.session)
+            self._prompted.add(told.session)
         if stop and told.moment is not Moment.TEST:
             self._stopped.add(told.session)
 
@@ -342,8 +346,9 @@ class Intake:
         return bool(self._group) or not self.stopping.is_set()
 
     async def _is_ours(self, session: str) -> bool:
-        """Whether a run owns the session, or did just now: a hook may come after its agent has ended."""
-        return await self.ledger.session_owner(session, self.clock.now_ms() - HEARD_BEFORE_MS) is not None
+        """Whether a run owns the session; or did just now, for a hook may come after its agent has ended."""
+        just_now = None if session in self._prompted else self.clock.now_ms() - HEARD_BEFORE_MS
+        return await self.ledger.session_owner(session, just_now) is not None
 
     def _timezone(self) -> str:
         return host_timezone(self.seats().environ)

@@ -140,6 +140,18 @@ async def test_a_failed_turn_of_a_run_is_judged_where_the_run_is_watched(tmp_pat
         assert (holds(boss), await boss.ledger.reports()) == ([], [])
 
 
+async def test_a_session_that_a_person_goes_on_with_is_theirs_at_once(tmp_path):
+    """A run has just ended, and its session is resumed by hand: from the first prompt on its turns are judged."""
+    async with listening(tmp_path) as boss:
+        run = await running(boss, "s-1")
+        await boss.ledger.forget_run(run, boss.clock.now_ms())
+        one = Session(boss, tmp_path)
+        assert await one.prompt() == {}
+        one.spend("m1", 7)
+        await one.tell("StopFailure", **AUTH)
+        assert holds(boss) == ["account:claude-code"]
+
+
 async def running(boss, session: str) -> str:
     """A run of ours in that session."""
     now_ms, tier = boss.clock.now_ms(), boss.ledger.plan.tiers["max"]
