@@ -4,7 +4,7 @@ UV = .tools/bin/uv
 RUN = .venv/bin/python
 WORKERS ?= 2
 
-.PHONY: help setup demo test check lint cover test-agents crash sim bench clean
+.PHONY: help setup demo test fuzz check lint cover test-agents crash sim bench clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -20,6 +20,9 @@ demo: setup  ## see four tiers fail over, in under 20 seconds
 
 test: setup check  ## the whole fast suite, with the house rules
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal tests -m "not agents and not slow"
+
+fuzz: setup  ## the property tests on examples that nobody has tried yet
+	LOCUM_EXAMPLES=fuzz $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/unit tests/contract -m "not agents and not slow"
 
 check: setup  ## formatting, lint, types, layers
 	$(RUN) -m ruff format --check --quiet src tests demo bench

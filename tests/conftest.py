@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
-settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
-settings.load_profile("ci")
+# A change is judged by the same examples every time, not by luck; `make fuzz` looks for new trouble.
+settings.register_profile("judge", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("fuzz", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("LOCUM_EXAMPLES", "judge"))
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,7 @@ class Model:
         alive = old is not None and now < end_of(old)
         strikes = max(1, self.strikes.get(key, 0) + (0 if alive else 1))
         new = {"until": hold_until_ms(failure, strikes, now), "tier": tier.name, "guard": tier.guard, "since": now}
+        new["chain"] = chain.name
         if alive:
             new["since"] = old["since"]
         new["guard"] = next(
@@ -130,14 +131,14 @@ class Model:
     def end(self, keys: list[Key], now: int) -> None:
         """Holds end; who comes back from a vendor's or a credential's hold must prove itself."""
         for key in keys:
-            del self.holds[key]
+            hold = self.holds.pop(key)
             if ANSWERS[key[1]].probation:
                 self.probation.add(key[0])
-        ended = {key[0] for key in keys}
-        for each in self.plan.chains.values():
-            covered = any(ended & set(each.targets(tier)) for tier in each.tiers)
-            if covered and self.pick(each, now) is not None:
-                self.exhausted.discard(each.name)
+            covered = [c for c in self.plan.chains.values() if any(key[0] in c.targets(tier) for tier in c.tiers)]
+            # What covers nobody any more is told where it began: that chain may have been edited free meanwhile.
+            for each in covered or [c for c in self.plan.chains.values() if c.name == hold["chain"]]:
+                if self.pick(each, now) is not None:
+                    self.exhausted.discard(each.name)
 
     def settle(self, now: int) -> None:
         """What time has ended, and what a new login or configuration has."""
