@@ -12,7 +12,7 @@ import pytest
 from tests.corpus.replay import CORPUS
 from tests.harness import World, path_of, world
 
-CLAUDE = CORPUS / "claude"
+CLAUDE = CORPUS / "claude-code"
 
 FAKE = """#!/bin/sh
 # Plays folder after folder: its recorded standard output and error, transcript and exit code.

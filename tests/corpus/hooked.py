@@ -13,8 +13,9 @@ from locum.agents.hooks import Hooks, Told
 from locum.agents.registry import AGENTS, hooks
 from locum.policy.failure import Failure
 from locum.policy.usage import Tokens, Usage
+from tests.corpus.replay import CORPUS
 
-CORPUS = Path(__file__).parent
+HOOKED = Path(__file__).parent / "hooks"
 HOOKS = hooks(AGENTS)
 NAMES = {"claude": "claude-code"}
 TOLD_MS = round(datetime(2026, 11, 22, 7, tzinfo=UTC).timestamp() * 1000)
@@ -50,7 +51,7 @@ class Session:
     def lines(self) -> list[Line]:
         """The lines of its transcript, then those of its subagent's."""
         own = self.folder / "transcript.jsonl"
-        beside = CORPUS / self.folder.parent.name / self.folder.name / "transcript.jsonl"
+        beside = CORPUS / self.hooks.agent / self.folder.name / "transcript.jsonl"
         files = (own if own.exists() else beside, self.folder / "subagent.jsonl")
         return [
             Line(Source.TRANSCRIPT, data, session=self.expected["session"])
@@ -80,5 +81,5 @@ class Session:
 
 def sessions(agent: str = "*") -> list[Session]:
     """Every recorded session with hooks, of one agent or of all."""
-    folders = sorted(path.parent for path in (CORPUS / "hooks").glob(f"{agent}/*/expected.json"))
+    folders = sorted(path.parent for path in HOOKED.glob(f"{agent}/*/expected.json"))
     return [Session(folder, json.loads((folder / "expected.json").read_text())) for folder in folders]

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import locum.agents
 from locum.agents.base import Agent, End, Line, Mark, Seat, Signal, Source, Verdict
 from locum.agents.registry import AGENTS
 from locum.policy.usage import Tokens, Usage
 
-CORPUS = Path(__file__).parent
+CORPUS = Path(locum.agents.__file__).parent / "corpus"
 CWD = Path("/srv/project")
 TAIL = 16 * 1024
 

@@ -10,14 +10,14 @@ import pytest
 from locum.agents.base import Mark, Source, Success
 from locum.policy.failure import Failure
 from locum.policy.usage import Tokens
-from tests.corpus.replay import Case, cases
+from tests.corpus.replay import CORPUS, Case, cases
 
 every_case = pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 
 
 def test_nothing_recorded_is_left_out() -> None:
     """Every folder of the corpus has an expectation, and there are as many as were recorded."""
-    folders = {path.parent for path in Path(__file__).parent.glob("*/*/meta.json")}
+    folders = {path.parent for path in CORPUS.glob("*/*/meta.json")}
     assert folders == {case.folder for case in cases()}
     assert len(folders) >= 96
 

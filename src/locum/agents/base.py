@@ -57,14 +57,24 @@ class Launch:
     fresh: str
     resume: str | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Where `Command.files` will lie: a folder of this run alone, which goes with the run's other files."""
+        return self.prompt_file.parent / "given"
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to execute. `env` is laid over the daemon's own cleaned environment; `stdin` is the whole input."""
+    """What to execute. `env` is laid over the daemon's own cleaned environment; `stdin` is the whole input.
+
+    `files` are written into `Launch.folder` before the start, by their plain names: settings that this agent
+    takes from a file only. They hold no secret.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,12 @@ class Agent(Protocol):
     can_resume: bool
     speaks_json: bool
     """Whether its standard output is JSON lines: those that tell nothing are not for people then."""
+    variables: tuple[str, ...]
+    """The environment variables, besides HOME, that say where its sessions lie; none of them is secret."""
+    keys: tuple[str, ...]
+    """The environment variables that hold a login: with one of them set it needs no login file."""
+    tells: tuple[bytes, ...]
+    """Every line of a transcript that tells anything holds one of these; (): any line may."""
 
     def command(self, launch: Launch) -> Command:
         """The argv, environment and input of one attempt."""
@@ -163,7 +179,18 @@ class Agent(Protocol):
         ...
 
     def sources(self, seat: Seat, cwd: Path, session: str, env: Mapping[str, str]) -> tuple[str, ...]:
-        """Glob patterns (absolute) of the transcripts of `session`; `env` is the environment the agent runs in."""
+        """Glob patterns (absolute) of the transcripts of `session` ("" as long as it is not known).
+
+        `env` is the environment the agent runs in.
+        """
+        ...
+
+    def histories(self, seat: Seat, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Glob patterns (absolute) of the transcripts of every session in the seat's home; () when it keeps none."""
+        ...
+
+    def session_of(self, path: Path) -> str:
+        """The session that a transcript with this path belongs to; "" when its rows must tell."""
         ...
 
     def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:

@@ -50,6 +50,9 @@ class ClaudeCode:
     reports_usage = True
     can_resume = True
     speaks_json = True
+    variables: tuple[str, ...] = ("CLAUDE_CONFIG_DIR",)
+    keys: tuple[str, ...] = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+    tells: tuple[bytes, ...] = (b'"assistant"',)
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:
         """Judge by the shipped text rules, with the user's `own_rules` ahead of them."""
@@ -74,7 +77,7 @@ class ClaudeCode:
 
     def read(self, line: Line) -> tuple[Usage | Signal, ...]:
         """What one line of its stream or transcript tells."""
-        if line.source is Source.ERR or (line.source is Source.TRANSCRIPT and b'"assistant"' not in line.data):
+        if line.source is Source.ERR or (line.source is Source.TRANSCRIPT and not lines.holds(line.data, self.tells)):
             return ()
         event = lines.parse(line.data)
         if event is None:
@@ -92,6 +95,15 @@ class ClaudeCode:
             return ()
         projects = f"{glob.escape(str(_folder(seat, env)))}/projects/*/{session}"
         return f"{projects}.jsonl", f"{projects}/**/*.jsonl"
+
+    def histories(self, seat: Seat, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Every session's transcript, with those of subagents in the session's own folder."""
+        return (f"{glob.escape(str(_folder(seat, env)))}/projects/**/*.jsonl",)
+
+    def session_of(self, path: Path) -> str:
+        """The file's own name, or that of the session's folder which a subagent's transcript lies in."""
+        beside = path.parent.parent.name if path.parent.name == "subagents" else ""
+        return lines.session(beside or path.stem)
 
     def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:
         """What the end meant."""

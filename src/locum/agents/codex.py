@@ -20,7 +20,6 @@ _RECONNECTING = re.compile(
 _STATUS = re.compile(r"(?:unexpected status |exceeded retry limit, last status: )(?P<status>\d{3})\b")
 _TOOLS = frozenset({"command_execution", "mcp_tool_call", "web_search", "file_change", "collab_tool_call"})
 _WORK = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE})
-_TOLD_IN_ROLLOUT = (b'"token_usage_record"', b'"token_count"', b'"task_complete"')
 _WINDOWS = ((300, "five_hour"), (1_440, "daily"), (10_080, "seven_day"), (43_200, "monthly"))  # minutes
 _ERRORS = {
     "bad_request": FailureKind.INVALID_REQUEST,
@@ -48,6 +47,9 @@ class Codex:
     reports_usage = True
     can_resume = True
     speaks_json = True
+    variables: tuple[str, ...] = ("CODEX_HOME",)
+    keys: tuple[str, ...] = ("CODEX_API_KEY", "OPENAI_API_KEY")
+    tells: tuple[bytes, ...] = (b'"token_usage_record"', b'"token_count"', b'"task_complete"')
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:
         """Judge by the shipped text rules, with the user's `own_rules` ahead of them."""
@@ -75,7 +77,7 @@ class Codex:
         """What one line of its events or of its rollout tells."""
         if line.source is Source.ERR:
             return ()
-        if line.source is Source.TRANSCRIPT and not any(name in line.data for name in _TOLD_IN_ROLLOUT):
+        if line.source is Source.TRANSCRIPT and not lines.holds(line.data, self.tells):
             return ()
         event = lines.parse(line.data)
         if event is None:
@@ -89,6 +91,14 @@ class Codex:
         if not lines.session(session):
             return ()
         return (f"{glob.escape(str(_folder(seat, env)))}/sessions/**/rollout-*-{session}.jsonl",)
+
+    def histories(self, seat: Seat, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Every thread's rollout."""
+        return (f"{glob.escape(str(_folder(seat, env)))}/sessions/**/rollout-*.jsonl",)
+
+    def session_of(self, path: Path) -> str:
+        """The thread, which the name ends with."""
+        return lines.session("-".join(path.stem.split("-")[-5:]))
 
     def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:
         """What the end meant. A turn that completed without a word or a tool call was stopped by a hook."""

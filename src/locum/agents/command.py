@@ -37,6 +37,9 @@ class ProgramAgent:
     reports_usage = False
     can_resume = False
     speaks_json = False
+    variables: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    tells: tuple[bytes, ...] = ()
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:
         """Judge by the user's `own_rules`; none are shipped."""
@@ -67,6 +70,14 @@ class ProgramAgent:
     def sources(self, seat: Seat, cwd: Path, session: str, env: Mapping[str, str]) -> tuple[str, ...]:  # noqa: ARG002
         """None: what it reports is on its standard output."""
         return ()
+
+    def histories(self, seat: Seat, env: Mapping[str, str]) -> tuple[str, ...]:  # noqa: ARG002
+        """None, as above."""
+        return ()
+
+    def session_of(self, path: Path) -> str:  # noqa: ARG002
+        """None: there is no transcript to belong to one."""
+        return ""
 
     def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:
         """What the end meant, by the table at the head of this file."""

@@ -17,6 +17,7 @@ Where = Literal["message", "out", "err"]
 _PLACES: tuple[Where, ...] = ("message", "out", "err")
 _LIMITS = frozenset({FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT})
 _KEYS = frozenset({"id", "agent", "kind", "pattern", "where", "window", "model", "reset", "lost_session", "remedy"})
+_PROOF = frozenset({"case", "said", "twins"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Rule:
     what is searched: "message" (the text of a typed error), "out" and "err" (the tails of the streams, and only
     when nothing typed told how the run ended). `reset`: the sentence tells when it is over. `remedy`: what to do,
     where the sentence itself does not say it.
+    `case` (a recorded run of the corpus) or `said` (a sentence that somebody was told) is what it was made for,
+    `twins` are sentences near to it that it must not fit.
     """
 
     id: str
@@ -39,6 +42,9 @@ class Rule:
     reset: bool = False
     lost_session: bool = False
     remedy: str = ""
+    case: str = ""
+    said: str = ""
+    twins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def _line_at(text: str, start: int) -> str:
 
 def _rule(table: Mapping[str, Any], agent: str) -> Rule:
     name = str(table.get("id") or "a rule without an id")
-    unknown = sorted(set(table) - _KEYS)
+    unknown = sorted(set(table) - _KEYS - _PROOF)
     if unknown:
         raise ConfigError(f"signal rule {name}: unknown key {unknown[0]}", remedy=f"Use {', '.join(sorted(_KEYS))}")
     if not table.get("id") or not isinstance(table.get("pattern"), str) or not table["pattern"]:
@@ -115,4 +121,7 @@ def _rule(table: Mapping[str, Any], agent: str) -> Rule:
         reset=bool(table.get("reset", False)),
         lost_session=bool(table.get("lost_session", False)),
         remedy=str(table.get("remedy", "")),
+        case=str(table.get("case", "")),
+        said=str(table.get("said", "")),
+        twins=tuple(map(str, table.get("twins", ()))),
     )

@@ -17,8 +17,7 @@ from locum.engine.runner import Bounds, Watched
 from locum.engine.spool import Spool
 from locum.policy.task import CONTINUE, Run, handover, session_to_resume
 
-HOME_VARIABLES = ("HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
-"""What adoption must remember of a run's environment to find its transcripts; none of it is secret."""
+_HOMES = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 MOST = 1e9
 """Seconds: about thirty years."""
 MOST_BYTES = 1 << 50
@@ -75,12 +74,13 @@ def prepare(
     launch = Launch(seat, run.id, text, spool.prompt, Path(run.cwd), fresh, resume)
     command = agent.command(launch)
     spool.stdin.write_bytes(command.stdin)
+    spool.give(command.files)
     marks = {"LOCUM_TASK": run.task, "LOCUM_CHAIN": run.chain, "LOCUM_TIER": run.tier.name}
     env = {**environ, **command.env, **marks, "TMPDIR": str(spool.tmp)}
     spool.write_meta(
         {
             "home": str(seat.home) if seat.home else None,
-            "environ": {name: env[name] for name in HOME_VARIABLES if name in env},
+            "environ": {name: env[name] for name in (*_HOMES, *agent.variables) if name in env},
             "bounds": [bounds.stall_after, bounds.time_limit, bounds.spool, bounds.stop_grace],
             "timezone": timezone,
             "began": began,
@@ -105,7 +105,7 @@ def remembered(run: Run, agent: Agent, spool: Spool, fallback: Bounds, now: floa
         Seat(run.tier.name, run.tier.model, home=Path(home) if _is_text(home) and home.startswith("/") else None),
         spool,
         _bounds(meta.get("bounds"), fallback),
-        {name: value for name, value in known if name in HOME_VARIABLES and _is_text(value)},
+        {name: value for name, value in known if name in (*_HOMES, *agent.variables) and _is_text(value)},
         zone if _is_text(zone) and is_zone(zone) else "UTC",
         began if _is_number(began, 0, now) else now,
     )

@@ -223,7 +223,7 @@ class Runner:
 
     def _find_transcripts(self, *, always: bool) -> None:
         now = self.clock.monotonic()
-        if not self._session or not (always or now - self._looked_for_transcripts >= TRANSCRIPTS_EVERY):
+        if not (always or now - self._looked_for_transcripts >= TRANSCRIPTS_EVERY):
             return
         self._looked_for_transcripts = now
         watched = self.watched

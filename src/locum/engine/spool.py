@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -77,6 +77,19 @@ class Spool:
         self.prompt.write_text(prompt, encoding="utf-8", errors="surrogatepass")
         for path in (self.out, self.err):
             path.touch(mode=0o600)
+
+    def give(self, files: Mapping[str, bytes]) -> None:
+        """Lay the files that its agent needs into the run's folder.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written.
+
+        """
+        given = self.folder / "given"
+        for name, content in files.items():
+            assert Path(name).name == name, "a plain name"
+            given.mkdir(mode=0o700, exist_ok=True)
+            (given / name).write_bytes(content)
 
     def write_meta(self, meta: dict[str, Any]) -> None:
         """Write what adoption needs to know, whole or not at all."""
