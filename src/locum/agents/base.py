@@ -105,7 +105,7 @@ class Mark(StrEnum):
     SAID = "said"  # `text` is something the agent said to its user
     DONE = "done"  # the agent's terminal event, with success; `tokens` what it says was spent, not to be counted
     FAILED = "failed"  # a failure: `kind` when its type is known, else `text` and `status` are what there is
-    LIMIT = "limit"  # a vendor window's reading: `window`, `reset_ms`, `text` its status
+    LIMIT = "limit"  # a vendor window's reading: `window`, `reset_ms`, `used`, `text` its status
     RETRY = "retry"  # the agent is retrying by itself: `text` why
     TOOL = "tool"  # a tool call began (`text` its id) and may stay silent while it works
     TOOL_DONE = "tool_done"  # that tool call ended
@@ -114,7 +114,10 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Something other than usage that a line told. Signals are kept in the order they were read."""
+    """Something other than usage that a line told. Signals are kept in the order they were read.
+
+    `used` is how much of a vendor's window is used, in percent (None: not told); `at_ms` the agent's own time of it.
+    """
 
     mark: Mark
     text: str = ""
@@ -125,6 +128,8 @@ class Signal:
     model: str | None = None
     tokens: Tokens | None = None
     rule: str = ""
+    used: float | None = None
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,7 @@ def _rate_limit_event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
         window="seven_day" if window == "seven" else kind if kind in ("five_hour", "seven_day") else None,
         model=model if model in _MODELS else None,
         rule=f"rate_limit_event:{kind}",
+        used=lines.percent(info.get("utilization"), whole=1),
     )
 
 

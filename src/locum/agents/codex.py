@@ -186,22 +186,24 @@ def _rollout(row: Mapping[str, Any], line: Line) -> Iterator[Usage | Signal]:
     elif row.get("type") != "event_msg" or (at_ms is not None and at_ms < line.run_started_ms):
         return
     elif payload.get("type") == "token_count":
-        yield from _limits(lines.table(payload.get("rate_limits")))
+        yield from _limits(lines.table(payload.get("rate_limits")), at_ms)
     elif payload.get("type") == "task_complete":
         yield from _typed_error(lines.table(payload.get("error")))
 
 
-def _limits(limits: Mapping[str, Any]) -> Iterator[Signal]:
+def _limits(limits: Mapping[str, Any], at_ms: int | None) -> Iterator[Signal]:
     for name in ("primary", "secondary"):
         reading = lines.table(limits.get(name))
-        minutes, used = reading.get("window_minutes"), reading.get("used_percent")
-        if isinstance(minutes, int) and isinstance(used, int | float):
+        minutes, used = reading.get("window_minutes"), lines.percent(reading.get("used_percent"))
+        if isinstance(minutes, int) and used is not None:
             yield Signal(
                 Mark.LIMIT,
                 "rejected" if used >= 100 else "allowed",
                 reset_ms=lines.epoch_ms(reading.get("resets_at")),
                 window=next((window for near, window in _WINDOWS if abs(minutes - near) <= near // 100), None),
                 rule=f"rate_limits:{name}",
+                used=used,
+                at_ms=at_ms,
             )
 
 

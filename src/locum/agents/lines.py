@@ -62,6 +62,13 @@ def status(value: object) -> int | None:
     return value if type(value) is int and 100 <= value <= 999 else None
 
 
+def percent(value: object, whole: float = 100) -> float | None:
+    """How much of `whole` a number is, in percent and rounded to a tenth, or None for what can be no such share."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 100 * whole:
+        return None
+    return round(value / whole * 100, 1)
+
+
 def epoch_ms(value: object) -> int | None:
     """Epoch milliseconds from epoch seconds, or None for what cannot be a moment in this age."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 10**11:

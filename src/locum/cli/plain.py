@@ -81,6 +81,26 @@ def failure(chain: Json) -> str:
     return f"{text}: {clean(chain['last_failure_reason'])}" if chain["last_failure_reason"] else text
 
 
+def vendor_lines(status: Json) -> Iterator[str]:
+    """What vendors last said of their windows, beside our own count; an account they said nothing of is left out."""
+    for name, account in (status.get("accounts") or {}).items():
+        for window in account["windows"]:
+            yield f"{clean(name)}: {_window(window)}"
+
+
+def _window(window: Json) -> str:
+    """One reading in words: `five_hour 91 % used, resets 14:00 (in 2 h); said 3 min ago; 1,200,000 counted here`."""
+    what = clean(f"{window['name']} {window['model']}" if window["model"] else window["name"])
+    ago, resets_ms = f"{span(now_ms() - (from_iso(window['read']) or 0))} ago", from_iso(window["resets"])
+    if window["freshness"] == "over":
+        return f"{what} has begun anew since the vendor last spoke of it ({ago}): how full it is is not known"
+    used = "how full it is was not told" if window["used_percent"] is None else f"{window['used_percent']:g} % used"
+    text = f"{what}: {used}" + (f" ({clean(window['status'])})" if window["status"] else "")
+    text += "" if resets_ms is None else f", resets {due(resets_ms, now_ms())}"
+    text += f"; the vendor said so {ago}" + (": stale" if window["freshness"] == "stale" else "")
+    return text + (f"; {window['counted']['total']:,} tokens counted here" if window["counted"] else "")
+
+
 def config_lines(status: Json) -> Iterator[str]:
     """What stands in the way of all chains, which file is in use, and what is wrong with a newer edit of it."""
     if status.get("low_disk"):
@@ -104,6 +124,7 @@ def status(found: Json, usage: Json) -> Iterator[str]:
         yield f"  tokens: {spent(usage['chains'][name])}" if name in usage["chains"] else "  tokens: unknown"
         if last := failure(chain):
             yield f"  {last}"
+    yield from vendor_lines(found)
     yield from config_lines(found)
 
 

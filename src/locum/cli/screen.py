@@ -23,6 +23,7 @@ def screen(status: Json, usage: Json) -> RenderableType:
         if last := plain.failure(chain):
             parts.append(Text(f"  {last}", style="dim"))
         parts.append(Text())
+    parts += [Text(f"  {each}", style="dim") for each in plain.vendor_lines(status)]
     first, *problems = plain.config_lines(status)
     return Group(*parts, Text(first, style="dim"), *(Text(each, style="red") for each in problems))
 

@@ -21,6 +21,7 @@ from locum.engine.redact import Redactor
 from locum.engine.seats import Seats
 from locum.engine.spool import Tail
 from locum.engine.transcript import Caller, Found, Reading, find, keeps
+from locum.engine.vendor import readings
 from locum.errors import StateError, UsageError
 from locum.policy.explain import stopped
 from locum.policy.failure import Failure
@@ -322,6 +323,10 @@ class Intake:
             reading.counted += found.tokens
             if found.events:
                 self.bell.ring()
+        if reading.limits_told and reading.place:
+            account = reading.place.tier.account
+            await self.ledger.saw_vendor(readings(account, reading.limits_told, self.clock.now_ms()))
+        reading.limits_told.clear()  # of nobody's account they tell nothing
         await anyio.lowlevel.checkpoint()
         return tail.behind
 

@@ -16,6 +16,7 @@ from locum.clock import Clock
 from locum.engine.process import Process
 from locum.engine.redact import Redactor
 from locum.engine.spool import CHUNK, TAIL, Spool, Tail, expand, tail_bytes
+from locum.engine.vendor import readings
 from locum.errors import StateError
 from locum.policy.failure import ANSWERS, Failure, FailureKind
 from locum.policy.task import Ending, Run, RunState
@@ -77,6 +78,7 @@ class Runner:
     _tails: dict[Path, Tail] = field(default_factory=dict)
     _signals: deque[Signal] = field(default_factory=lambda: deque(maxlen=SIGNALS_KEPT))
     _limits: dict[tuple[str | None, str | None], Signal] = field(default_factory=dict)  # by window and model
+    _limits_told: list[Signal] = field(default_factory=list)  # those that are not on record yet
     _tools: set[str] = field(default_factory=set)
     _session: str = ""
     _said: str = ""
@@ -193,6 +195,7 @@ class Runner:
                 before = tail.position
                 await self._read_tail(tail, last=last)
                 moved = moved or tail.position != before
+            await self._record_limits()
         except StateError as error:
             log.error("usage_not_recorded", run=self.watched.run.id, error=str(error))  # noqa: TRY400
             self._behind = True
@@ -240,6 +243,14 @@ class Runner:
         self._retrying = None
         await self.ledger.record(self.watched.run.id, usages, self.clock.now_ms())
 
+    async def _record_limits(self) -> None:
+        """Keep what the vendor said of its windows. Read again after a pause, it was said when the agent last wrote."""
+        if self._limits_told:
+            run, written_ms = self.watched.run, self.watched.spool.written_ms()
+            read_ms = min(self.clock.now_ms(), written_ms or self.clock.now_ms())
+            await self.ledger.saw_vendor(readings(run.tier.account, self._limits_told, read_ms))
+            self._limits_told.clear()
+
     async def _heed(self, told: Signal) -> None:
         signal = replace(told, text=told.text[:TEXT_KEPT]) if len(told.text) > TEXT_KEPT else told
         match signal.mark:
@@ -264,6 +275,8 @@ class Runner:
                     self._retrying_since = self.clock.monotonic()
                 self._retrying = signal
             case Mark.LIMIT:
+                if signal != self._limits.get((signal.window, signal.model)):
+                    self._limits_told.append(signal)
                 self._limits[signal.window, signal.model] = signal  # the last reading is what matters
             case Mark.DONE:
                 self._uncounted = signal.tokens is not None

@@ -130,6 +130,12 @@ class Spool:
                 total += status.st_size if stat.S_ISREG(status.st_mode) else 0
         return total
 
+    def written_ms(self) -> int | None:
+        """When the agent last wrote to its standard output (epoch milliseconds); None when that cannot be told."""
+        with contextlib.suppress(OSError):
+            return self.out.lstat().st_mtime_ns // 1_000_000
+        return None
+
     def cut(self, most: int) -> None:
         """Keep no more than the first `most` bytes of each stream; nobody writes them any more."""
         for path in (self.out, self.err):

@@ -54,6 +54,8 @@ class Reading:
     failures: deque[Signal] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     limits: dict[tuple[str | None, str | None], Signal] = field(default_factory=dict)
     """The last reading of each of the vendor's windows, by window and model."""
+    limits_told: list[Signal] = field(default_factory=list)
+    """Those of them that are not on record yet."""
     failed_at: int = 0
     """Where in the transcript its last failure stands: its id, so that it counts once however often it is read."""
     told_failure: tuple[FailureKind, int] | None = None
@@ -107,6 +109,8 @@ class Reading:
                 self.failures.append(told)
                 self.failed_at = offset
             case Mark.LIMIT:
+                if told != self.limits.get((told.window, told.model)):
+                    self.limits_told.append(told)
                 self.limits[told.window, told.model] = told
             case Mark.DONE:
                 self.failures.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from locum.errors import NotFoundError
@@ -14,7 +14,7 @@ from locum.policy.plan import Budget, Chain, Plan, Target
 from locum.policy.task import PostTask, PostTaskState, Run, Task, TaskState
 from locum.policy.usage import TOKEN_TYPES, Tokens
 from locum.policy.window import Window, WindowRule, kind, timezone_of
-from locum.store.views import AuditReport, PostTasksView, ReportView, UsageView
+from locum.store.views import AuditReport, PostTasksView, ReportView, UsageView, VendorView
 from locum.words import iso
 
 SCHEMA = 1
@@ -76,6 +76,32 @@ def _tier(board: Board, chain: Chain, index: int, now_ms: int, busy: Collection[
         "agent": tier.agent,
         "model": tier.model,
         "account": tier.account,
+    }
+
+
+def accounts(plan: Plan, windows: Mapping[str, Sequence[VendorView]], now_ms: int) -> dict[str, Any]:
+    """Every account with its tiers and what its vendor last said of its windows; `windows` by account."""
+    tiers: dict[str, list[str]] = {}
+    for tier in plan.tiers.values():
+        tiers.setdefault(tier.account, []).append(tier.name)
+    return {
+        name: {"tiers": names, "windows": [vendor_window(each, now_ms) for each in windows[name]]}
+        for name, names in tiers.items()
+    }
+
+
+def vendor_window(view: VendorView, now_ms: int) -> dict[str, Any]:
+    """One reading of a vendor's window, and what was counted here in it."""
+    window = view.window
+    return {
+        "name": window.name,
+        "model": window.model,
+        "status": window.status,
+        "used_percent": window.used,
+        "resets": iso(window.reset_ms),
+        "read": iso(window.at_ms),
+        "freshness": window.freshness(now_ms),
+        "counted": None if view.counted is None else totals(view.counted),
     }
 
 

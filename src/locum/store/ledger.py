@@ -18,11 +18,12 @@ from locum.policy.plan import Chain, Meter, Plan, Tier
 from locum.policy.report import Report
 from locum.policy.task import Ending, Run, Task, TaskState
 from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage
-from locum.store import audit, brakes, endings, log, notices, reports, tally, tasks
+from locum.policy.vendor import VendorWindow
+from locum.store import audit, brakes, endings, log, notices, reports, tally, tasks, vendor
 from locum.store.codec import Memory, Write
 from locum.store.post_task import PostTasks
 from locum.store.sqlite import Database, Sql
-from locum.store.views import AuditReport, Recorded, Reported, ReportView, UsageView
+from locum.store.views import AuditReport, Recorded, Reported, ReportView, UsageView, VendorView
 from locum.store.worker import ThreadWorker, Worker
 
 T = TypeVar("T")
@@ -228,6 +229,14 @@ class Ledger:
         """How full every budget is."""
         budgets = self.plan.budgets
         return await self._read(lambda sql: [brakes.read(sql, budget, now_ms) for budget in budgets])
+
+    async def saw_vendor(self, readings: Sequence[VendorWindow]) -> None:
+        """Keep what vendors have said of their windows; of each window the latest counts."""
+        await self._write(lambda tx: vendor.save(tx, readings))
+
+    async def vendor_windows(self, account: str, now_ms: int) -> list[VendorView]:
+        """What the vendor last said of each window of an account; empty when it never said anything."""
+        return await self._read(lambda sql: vendor.windows(sql, account, now_ms))
 
     async def run_tokens(self, run_id: str) -> Tokens:
         """What a run has spent so far."""

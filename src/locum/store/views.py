@@ -8,6 +8,7 @@ from locum.policy.board import Event
 from locum.policy.plan import Meter
 from locum.policy.task import PostTask
 from locum.policy.usage import Tokens
+from locum.policy.vendor import VendorWindow
 from locum.policy.window import Window
 
 
@@ -60,6 +61,14 @@ class UsageView:
     limit: int | None
     percent: float | None
     unknown_runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VendorView:
+    """The latest reading of a vendor's window; `counted` is what this ledger holds for it, None where none compares."""
+
+    window: VendorWindow
+    counted: Tokens | None
 
 
 @dataclass(frozen=True, slots=True)

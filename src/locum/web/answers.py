@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -54,7 +55,14 @@ class Answers:
         }
         more = {"low_disk": boss.low_disk, "config": config, "version": __version__, "started": iso(boss.started_ms)}
         more["post_task"] = views.post_tasks(await boss.ledger.post_tasks.view())
+        more["accounts"] = await self._accounts()
         return JSONResponse({**chains, **more})
+
+    async def _accounts(self) -> dict[str, Any]:
+        boss, now_ms = self.supervisor, self.supervisor.clock.now_ms()
+        plan = boss.ledger.plan
+        names = {tier.account for tier in plan.tiers.values()}
+        return views.accounts(plan, {name: await boss.ledger.vendor_windows(name, now_ms) for name in names}, now_ms)
 
     async def usage(self, _: Request) -> Response:
         """Tokens used in the current window, by chain and by tier."""

@@ -263,3 +263,38 @@ def test_a_budget_that_holds_nothing_is_not_shown_as_one_that_does(effects, wind
     """What was released, or has nowhere to go, is told where the figure stands that looks like a limit."""
     usage = {"threshold_tokens": 5, "percent": 200.0, "totals": {"total": 10}, "used_tokens": 10}
     assert plain.spent({**usage, **effects, "window": {"kind": window, "end": None}}).endswith(says)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (
+            {},
+            "acc: five_hour: 91 % used (allowed_warning), resets 05:00 (in 2 h 10 min); the vendor said so 10 min ago",
+        ),
+        ({"used_percent": None}, "acc: five_hour: how full it is was not told (allowed_warning), resets"),
+        ({"used_percent": 0.0, "status": "", "resets": None}, "acc: five_hour: 0 % used; the vendor said so"),
+        ({"freshness": "stale"}, "the vendor said so 10 min ago: stale"),
+        ({"counted": TOTALS}, "10 min ago; 3,400,000 tokens counted here"),
+        ({"freshness": "over"}, "five_hour has begun anew since the vendor last spoke of it (10 min ago): how full it"),
+        ({"model": "opus\x1b[31m"}, "acc: five_hour opus"),
+    ],
+)
+def test_what_the_vendor_says_is_shown_with_its_age(cli, tmp_path, more, says):
+    """A reading that is old, over or does not tell a number is never shown as if it were one, and never as 0."""
+    told = {
+        "name": "five_hour",
+        "model": None,
+        "status": "allowed_warning",
+        "used_percent": 91.0,
+        "resets": "2026-11-22T05:00:00Z",
+        "read": "2026-11-22T02:40:00Z",
+        "freshness": "current",
+        "counted": None,
+    }
+    accounts = {"acc": {"tiers": ["claude-max"], "windows": [{**told, **more}]}, "quiet": {"tiers": [], "windows": []}}
+    with answering(tmp_path / "locum.sock", {**ANSWERS, ("GET", "/status"): {**STATUS, "accounts": accounts}}):
+        text = cli("status").output
+    assert says in text
+    assert "quiet" not in text
+    assert "\x1b" not in text

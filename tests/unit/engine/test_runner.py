@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -310,3 +311,26 @@ async def test_failures_are_kept_short_and_few(command: Bench, monkeypatch: pyte
     kept = command.runner._signals
     assert len(kept) == module.SIGNALS_KEPT
     assert all(len(signal.text) <= module.TEXT_KEPT for signal in kept)
+
+
+async def test_the_vendors_own_windows_are_kept_with_their_time(tmp_path: Path) -> None:
+    """A warning told on the way is on record for the account; read again days later, it is not younger for that."""
+    made = await bench(tmp_path, "claude-code")
+    ends_s = made.clock.now_ms() // 1000 + 3600
+    info = {"status": "allowed_warning", "rateLimitType": "five_hour", "utilization": 0.91, "resetsAt": ends_s}
+    made.tell({"type": "rate_limit_event", "rate_limit_info": info})
+    told_ms = made.clock.now_ms() - 60_000
+    os.utime(made.process.spool.out, ns=(told_ms * 1_000_000,) * 2)
+    made.process.end(0)
+    os.utime(made.process.spool.out, ns=(told_ms * 1_000_000,) * 2)
+    await made.watch()
+    (view,) = await made.ledger.vendor_windows("acme", made.clock.now_ms())
+    window = view.window
+    assert (window.name, window.status, window.used, window.reset_ms) == (
+        "five_hour",
+        "allowed_warning",
+        91.0,
+        ends_s * 1000,
+    )
+    assert window.at_ms == told_ms
+    await made.ledger.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from locum.engine.post_task import result
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.task import Ending, PostTaskState, Run, RunState
 from locum.policy.usage import Tokens, Usage
+from locum.policy.vendor import VendorWindow
 from locum.web.app import build
 from tests.unit.web.asgi import CONFIG, Caller, supervised
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "specs" / "json.md"
 PIECE = {"tier": "one", "tokens": {"input": 3}, "model": "m", "provider": "p", "session": "s", "cost_usd": 0.01}
-SHAPES = {"standing", "hold", "measure", "tokens", "task fields", "attempt", "followed by"}
+SHAPES = {"standing", "hold", "measure", "tokens", "task fields", "attempt", "followed by", "vendor window"}
 """Sections that are parts of others."""
 
 
@@ -137,6 +139,9 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
         app = build(boss)
         call = Caller(app)
         task = await lived(boss, call, tmp_path)
+        now_ms = boss.clock.now_ms()
+        window = VendorWindow(next(iter(boss.ledger.plan.tiers.values())).account, "five_hour", "allowed", now_ms, 1.0)
+        await boss.ledger.saw_vendor([window, replace(window, name="daily", reset_ms=now_ms + 1_000)])
         other, told = await waiting(app, call, tmp_path)
         answers["happenings"] = [submitted(task), *told, *await followed(app, task)]
         answers["orders"] = [other, (await call.post(f"/tasks/{other['id']}/cancel"))[1]]

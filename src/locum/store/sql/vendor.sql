@@ -9,5 +9,5 @@ WHERE excluded.at_ms >= vendor_window.at_ms;
 
 -- name: vendor_windows
 -- The latest reading of each of an account's windows.
-SELECT account, name, model, status, used, reset_ms, at_ms FROM vendor_window
+SELECT name, model, status, used, reset_ms, at_ms FROM vendor_window
 WHERE account = :account ORDER BY name, model;
