@@ -69,6 +69,6 @@ def size(number: int) -> str:
     return count(number, "byte")
 
 
-def count(number: int, noun: str) -> str:
-    """A number with its noun: `1 task`, `2,000 tasks`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count(number: int, noun: str, many: str = "") -> str:
+    """A number with its noun: `1 task`, `2,000 tasks`; `many` where an s does not make the plural."""
+    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"

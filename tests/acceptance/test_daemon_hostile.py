@@ -124,11 +124,12 @@ def test_a_stubborn_agent_and_its_runaway_child_are_both_ended(earth: World) -> 
 
 
 def test_what_an_agent_leaves_behind_is_swept(earth: World) -> None:
-    """A child that outlives its agent, in a session of its own, is gone when the task is done."""
+    """A child that outlives its agent, in a session of its own, is gone when the task is done, and the run says so."""
     shell(earth, "litter", f"setsid sleep 600 >/dev/null 2>&1 & echo '{OK}'")
     task = earth.do("litter")
     assert path_of(task) == [("a", None)]
     assert marked(task["runs"][0]["id"]) == []
+    assert "outlived the agent" in reason(task)
 
 
 FOLDER = "import os, sys; folder = os.path.dirname(sys.argv[1]); "

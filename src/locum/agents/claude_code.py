@@ -215,7 +215,8 @@ def _result(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
             why = said.partition("\n\nOriginal prompt:")[0] or "a hook stopped the run before its end"
             yield Signal(Mark.FAILED, why, kind=FailureKind.NO_RESULT, rule=f"result:{reason or 'no_turns'}")
         else:
-            yield Signal(Mark.DONE, said)
+            told = bool(event.get("modelUsage") or event.get("usage"))
+            yield Signal(Mark.DONE, said, tokens=total if told else None)
     elif reason == "prompt_too_long":
         yield Signal(Mark.FAILED, said, FailureKind.CONTEXT_OVERFLOW, status, rule=f"result:{reason}")
     elif subtype in _OWN_LIMITS:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from locum.agents import judge, lines
-from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Success, Verdict, home_of
+from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import Tokens, Usage
@@ -102,11 +102,11 @@ class Codex:
 
     def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:
         """What the end meant. A turn that completed without a word or a tool call was stopped by a hook."""
-        told = judge.verdict(self.program, self._rules, end, signals)
-        if isinstance(told, Success) and not any(signal.mark in _WORK for signal in signals):
+        last = judge.outcome(signals)
+        if last is not None and last.mark is Mark.DONE and not any(signal.mark in _WORK for signal in signals):
             why = "the turn ended before the model was asked: a hook may have stopped it"
             return Failure(FailureKind.NO_RESULT, why, "turn.completed:empty")
-        return told
+        return judge.verdict(self.program, self._rules, end, signals)
 
     def credentials(self, seat: Seat, env: Mapping[str, str]) -> tuple[Path, ...]:
         """The file its login lies in."""
@@ -162,7 +162,8 @@ def _event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
         case "turn.failed":
             yield told_error(lines.text(lines.table(event.get("error")).get("message")))
         case "turn.completed":
-            yield Signal(Mark.DONE, tokens=_tokens(lines.table(event.get("usage"))) or None)
+            used = lines.table(event.get("usage"))
+            yield Signal(Mark.DONE, tokens=_tokens(used) if used else None)
 
 
 def _item(item: Mapping[str, Any], *, done: bool) -> Iterator[Signal]:

@@ -30,6 +30,7 @@ _COARSE = frozenset(
 _TIMED = frozenset({FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT})
 _SERVER = frozenset({FailureKind.SERVER_ERROR, FailureKind.OVERLOADED})
 _PROGRESS = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE, Mark.DONE, Mark.FAILED, Mark.RETRY})
+_TOOLS = frozenset({Mark.TOOL, Mark.TOOL_DONE})
 _NEVER_STARTED = {
     126: "is not executable: check its permissions",
     127: "was not found: install it, or mend the tier's `{setting}`",
@@ -40,7 +41,8 @@ def verdict(program: str, rules: Sequence[Rule], end: End, signals: Sequence[Sig
     """What the end of a run of `program` meant, judged by its typed signals first and its texts last."""
     last = outcome(signals)
     if last is not None and last.mark is Mark.DONE:
-        return Success(last.text or last_said(signals))
+        said = last.text or last_said(signals)
+        return _lie(program, rules, end, signals, last, said) or Success(said)
     if last is not None:
         return judge(last, rules, end, signals)
     retry = _retrying(signals)
@@ -140,6 +142,22 @@ def last_line(end: End) -> str:
     """The last line written, on standard error if there is one, for people."""
     lines = end.err_tail.strip().splitlines() or end.out_tail.strip().splitlines()
     return _evidence(lines[-1]) if lines else ""
+
+
+def _lie(
+    program: str, rules: Sequence[Rule], end: End, signals: Sequence[Signal], done: Signal, said: str
+) -> Failure | None:
+    """A success that was none: nothing was spent, or all there is of it is one known sentence."""
+    if done.tokens is not None and not done.tokens and not end.tokens:
+        return Failure(FailureKind.NO_RESULT, f"{program} said it was done, but no token was spent", "done:no_tokens")
+    answer = said.strip()
+    if any(signal.mark in _TOOLS for signal in signals) or len(answer) > _LONGEST_EVIDENCE:
+        return None  # it has worked: what it says then is its own
+    match = first_match(rules, "answer", answer)
+    if match is None or match.line != answer:
+        return None
+    reset_ms = parse_reset(answer, end.ended_ms, end.timezone) if match.rule.reset else None
+    return Failure(match.rule.kind, _evidence(answer, match), match.rule.id, reset_ms, match.rule.window, match.model)
 
 
 def _no_result(program: str) -> Failure:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 from locum.errors import ConfigError
 from locum.policy.failure import WINDOW_MS, FailureKind
 
-Where = Literal["message", "out", "err"]
+Where = Literal["message", "out", "err", "answer"]
 _PLACES: tuple[Where, ...] = ("message", "out", "err")
+_ALL_PLACES: tuple[Where, ...] = (*_PLACES, "answer")
 _LIMITS = frozenset({FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT})
 _KEYS = frozenset({"id", "agent", "kind", "pattern", "where", "window", "model", "reset", "lost_session", "remedy"})
 _PROOF = frozenset({"case", "said", "twins"})
@@ -26,7 +27,8 @@ class Rule:
 
     `pattern` is tried at the start of each line; a group named `model` names the one model limited. `where` says
     what is searched: "message" (the text of a typed error), "out" and "err" (the tails of the streams, and only
-    when nothing typed told how the run ended). `reset`: the sentence tells when it is over. `remedy`: what to do,
+    when nothing typed told how the run ended), "answer" (all that a run said that ended well, when that is one line and
+    it used no tool). `reset`: the sentence tells when it is over. `remedy`: what to do,
     where the sentence itself does not say it.
     `case` (a recorded run of the corpus) or `said` (a sentence that somebody was told) is what it was made for,
     `twins` are sentences near to it that it must not fit.
@@ -62,10 +64,14 @@ def parse_rules(tables: Iterable[Mapping[str, Any]], agent: str = "*") -> tuple[
 
 
 @cache
-def shipped(agent: str) -> tuple[Rule, ...]:
-    """The rules that come with locum for `agent`; none for an agent without a file."""
-    source = files("locum.agents") / "signals" / f"{agent}.toml"
+def _file(name: str, agent: str) -> tuple[Rule, ...]:
+    source = files("locum.agents") / "signals" / f"{name}.toml"
     return parse_rules(tomllib.loads(source.read_text("utf-8"))["rule"], agent) if source.is_file() else ()
+
+
+def shipped(agent: str) -> tuple[Rule, ...]:
+    """The rules that come with locum for `agent`: its own, and those of every agent."""
+    return _file(agent, agent) + _file("any", "*")
 
 
 def rules_for(agent: str, own: Sequence[Rule] = ()) -> tuple[Rule, ...]:
@@ -102,8 +108,8 @@ def _rule(table: Mapping[str, Any], agent: str) -> Rule:
     if table.get("kind") not in list(FailureKind):
         raise ConfigError(f"signal rule {name}: unknown kind {table.get('kind')!r}", remedy="Use a failure kind")
     where = tuple(table.get("where", _PLACES))
-    if not where or not set(where) <= set(_PLACES):
-        raise ConfigError(f"signal rule {name}: where must be some of {', '.join(_PLACES)}")
+    if not where or not set(where) <= set(_ALL_PLACES):
+        raise ConfigError(f"signal rule {name}: where must be some of {', '.join(_ALL_PLACES)}")
     if table.get("window") not in (None, *WINDOW_MS):
         raise ConfigError(f"signal rule {name}: unknown window", remedy=f"Use {', '.join(WINDOW_MS)}")
     try:

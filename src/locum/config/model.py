@@ -23,6 +23,7 @@ from locum.policy.failure import ALWAYS_ACT, DAY, DEFAULT_TRIGGERS, MINUTE, SECO
 from locum.policy.usage import EACH_TYPE_ONCE, Weights
 
 WHERE: tuple[Literal["message", "out", "err"], ...] = ("message", "out", "err")
+PLACES = (*WHERE, "answer")
 VENDOR_WINDOWS = tuple(WINDOW_MS)
 AGENTS = ("claude-code", "codex", "command")
 TRIGGERS = tuple(kind for kind in FailureKind if kind in DEFAULT_TRIGGERS - ALWAYS_ACT)
@@ -288,8 +289,12 @@ class SignalRule(Entry):
         Field(description="A regular expression (Python's), tried at the start of each line."),
     ]
     where: Annotated[
-        tuple[Annotated[Literal["message", "out", "err"], expect("a place", choices=WHERE)], ...],
-        Field(min_length=1, description="Where to look: the text of a typed error, standard output, standard error."),
+        tuple[Annotated[Literal["message", "out", "err", "answer"], expect("a place", choices=PLACES)], ...],
+        Field(
+            min_length=1,
+            description="Where to look: the text of a typed error, standard output, standard error, "
+            "the whole answer of a run that ended well and used no tool.",
+        ),
     ] = WHERE
     window: Annotated[
         Annotated[

@@ -102,8 +102,8 @@ class Attempts:
         for run in await self.ledger.open_runs():
             spool = self.spool(run.id)
             process = await self.processes.find(run.id, spool.folder)
-            if process is None:
-                await self.processes.sweep(run.id)
+            if process is None and (left := await self.processes.sweep(run.id)):
+                log.warning("processes_left", run=run.id, count=left)
             if process is None and not spool.was_started():
                 log.info("run_never_started", run=run.id)
                 await self.ledger.forget_run(run.id, self.clock.now_ms())

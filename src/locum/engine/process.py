@@ -95,7 +95,7 @@ class Process(Protocol):
         ...
 
     async def sweep(self) -> int:
-        """Kill what is left of the group, and what escaped it; how many had escaped."""
+        """Kill what is left of the run, in its group or out of it; how many processes there were."""
         ...
 
     def has_children(self) -> bool:
@@ -260,9 +260,10 @@ class SystemProcess:
             await self.wait()
 
     async def sweep(self) -> int:
-        """Kill what is left of the run, in its group or out of it."""
+        """Kill what is left of the run, in its group or out of it; how many processes there were."""
+        left = [pid for pid in marked(self.run) if pid != self.pid]
         self._signal(signal.SIGKILL)  # the group first: what is in it may have shed the mark
-        return await sweep(self.run, spare=self.pid)
+        return max(len(left), await sweep(self.run, spare=self.pid))
 
     def has_children(self) -> bool:
         """Whether some process of the run is neither the wrapper nor its own child."""

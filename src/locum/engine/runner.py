@@ -22,7 +22,7 @@ from locum.policy.failure import ANSWERS, Failure, FailureKind
 from locum.policy.task import Ending, Run, RunState
 from locum.policy.usage import Tokens, Usage
 from locum.store.ledger import Ledger
-from locum.words import size
+from locum.words import count, size
 
 log = structlog.get_logger(__name__)
 
@@ -80,8 +80,11 @@ class Runner:
     _limits: dict[tuple[str | None, str | None], Signal] = field(default_factory=dict)  # by window and model
     _limits_told: list[Signal] = field(default_factory=list)  # those that are not on record yet
     _tools: set[str] = field(default_factory=set)
+    _tool: Signal | None = None
+    """The tool call told last: that a run has used one matters, whatever it said since."""
     _session: str = ""
     _said: str = ""
+    _note: str = ""
     _total: Tokens | None = None
     _saw_usage: bool = False
     _uncounted: bool = False
@@ -103,7 +106,7 @@ class Runner:
         stopped = None
         if process:
             stopped = await self._follow(process)
-            await process.sweep()
+            await self._sweep(process)
         else:
             await self._read()  # its streams name the session, whose transcripts are then found
         while not await self._read(last=True) and self._behind:
@@ -111,6 +114,13 @@ class Runner:
                 raise StateError("what the run has spent cannot be recorded now")
             await anyio.sleep(DISK_PAUSE)
         return self._judge(stopped, await self.ledger.run_tokens(self.watched.run.id))
+
+    async def _sweep(self, process: Process) -> None:
+        """End what the agent has left running: it would go on to spend, and nobody would hear of it."""
+        left = await process.sweep()
+        if left and not self.stopping.is_set():
+            self._note = f"{count(left, 'process', 'processes')} outlived the agent and had to be ended"
+            log.warning("processes_left", run=self.watched.run.id, count=left)
 
     def _open(self) -> None:
         watched = self.watched
@@ -263,6 +273,7 @@ class Runner:
                 self._said = told.text[-SAID_KEPT:]
                 self._retrying = None
             case Mark.TOOL:
+                self._tool = signal
                 if len(self._tools) < TOOLS_KEPT:
                     self._tools.add(signal.text)
                 self._retrying = None
@@ -279,7 +290,7 @@ class Runner:
                     self._limits_told.append(signal)
                 self._limits[signal.window, signal.model] = signal  # the last reading is what matters
             case Mark.DONE:
-                self._uncounted = signal.tokens is not None
+                self._uncounted = bool(signal.tokens)
         if signal.mark in WORK and self._signals and self._signals[-1].mark in WORK:
             self._signals[-1] = signal  # that there was work is told, not how much of it
         elif signal.mark not in (Mark.MESSAGE, Mark.LIMIT):
@@ -296,14 +307,16 @@ class Runner:
             tokens=spent,
             timezone=watched.timezone,
         )
-        verdict = watched.agent.verdict(end, (*self._limits.values(), *self._signals))
+        verdict = watched.agent.verdict(
+            end, (*self._limits.values(), *((self._tool,) if self._tool else ()), *self._signals)
+        )
         # An agent that tells no usage in its output may have reported it to us: that is then what it told.
         known = not self._uncounted if watched.agent.reports_usage else bool(spent)
         known = known or self._saw_usage
 
         def ending(state: RunState) -> Ending:
             said = self.redact(verdict.said or self._said)
-            return Ending(state, code, said, self._session or None, self._total, usage_known=known)
+            return Ending(state, code, said, self._session or None, self._total, known, self._note)
 
         if isinstance(verdict, Success):
             return ending(RunState.SUCCEEDED), None

@@ -138,6 +138,8 @@ class Ending:
     total: Tokens | None = None
     """The agent's own total for this run: the ledger is reconciled to it."""
     usage_known: bool = True
+    note: str = ""
+    """What else people should know of the run, whether it failed or not."""
 
 
 def attempts(runs: Sequence[Run]) -> int:

@@ -45,13 +45,14 @@ def _closed(run: Run, ending: Ending, verdict: Failure | None, now_ms: int) -> R
         said=ending.said,
         session=ending.session or run.session,
         usage_known=ending.usage_known,
+        reason=ending.note,
     )
     if verdict is None:
         return closed
     return replace(
         closed,
         failure=verdict.kind,
-        reason=verdict.evidence,
+        reason="; ".join(filter(None, (verdict.evidence, ending.note))),
         rule=verdict.rule,
         lost_session=verdict.lost_session,
     )

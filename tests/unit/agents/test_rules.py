@@ -114,6 +114,10 @@ TWINS = {
         "ERROR: exceeded retry limit, last status: 429 Too Many Requests",
         "ERROR: exceeded retry limit, last status: 503 Service Unavailable",
     ),
+    "any.refused": (
+        "I'm sorry, but I can't assist with that request.",
+        "I can't help noticing that it was red before.",
+    ),
     "codex.bad_argument": ("error: unexpected argument '--nope' found", "error: test failed"),
 }
 SHIPPED = {rule.id: rule for agent in ("claude-code", "codex") for rule in shipped(agent)}
@@ -170,7 +174,7 @@ def test_users_rules_come_first_and_only_for_their_agent() -> None:
     assert found is not None
     assert (found.rule.id, found.rule.kind) == ("mine", FailureKind.NETWORK)
     assert "theirs" not in {rule.id for rule in rules_for("claude-code", own)}
-    assert rules_for("command") == ()
+    assert {rule.id for rule in rules_for("command")} == {"any.refused"}
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class FakeProcess:
     pid: int = 4_000_000
     children: bool = False
     stops: list[float] = field(default_factory=list)
+    left: int = 0
     over: anyio.Event = field(default_factory=anyio.Event)
 
     def say(self, text: str) -> None:
@@ -83,8 +84,8 @@ class FakeProcess:
             self.end(143)
 
     async def sweep(self) -> int:
-        """Nothing is ever left."""
-        return 0
+        """As many as the test has left."""
+        return self.left
 
     def has_children(self) -> bool:
         """Whether a tool is at work."""

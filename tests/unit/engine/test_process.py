@@ -103,6 +103,7 @@ async def test_what_sheds_its_mark_but_not_its_group_ends_with_the_run(tmp_path:
     with anyio.fail_after(10):
         await process.wait()
         await process.sweep()
+        assert await process.sweep() == 0
         stat = Path("/proc", Spool(what.folder).out.read_text().strip(), "stat")
         while stat.exists() and stat.read_text().split()[2] != "Z":  # noqa: ASYNC110 - other processes have no event
             await anyio.sleep(0.02)

@@ -334,3 +334,27 @@ async def test_the_vendors_own_windows_are_kept_with_their_time(tmp_path: Path) 
     )
     assert window.at_ms == told_ms
     await made.ledger.close()
+
+
+async def test_what_outlives_its_agent_is_told(command: Bench) -> None:
+    """A run that left processes behind says so, whether it went well or not: they could have gone on to spend."""
+    command.process.left = 2
+    command.process.end(0, OK)
+    ending, failure = await command.watch()
+    assert (ending.state, failure) == (RunState.SUCCEEDED, None)
+    run = command.runner.watched.run.id
+    await command.ledger.end_run(run, ending, failure, command.clock.now_ms())
+    assert (await command.ledger.run(run)).reason == "2 processes outlived the agent and had to be ended"
+
+
+async def test_a_refusal_after_work_is_told_apart(tmp_path: Path) -> None:
+    """However much an agent says after its tool call, that it has worked is not forgotten."""
+    made = await bench(tmp_path, "claude-code")
+    tool = {"type": "tool_use", "id": "t", "name": "Edit"}
+    made.tell({"type": "assistant", "message": {"id": "m", "content": [tool]}})
+    made.tell(*[{"type": "assistant", "message": {"id": "m", "content": [{"type": "text", "text": "so"}]}}] * 3)
+    refusal = {"subtype": "success", "is_error": False, "num_turns": 2, "result": "I cannot assist with that."}
+    made.tell({"type": "result", **refusal})
+    made.process.end(0)
+    assert (await made.watch())[1] is None
+    await made.ledger.close()
