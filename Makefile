@@ -42,7 +42,7 @@ crash: setup  ## kill -9 the real daemon 300 times, at named points and at rando
 sim: setup  ## simulate 2,000 fresh seeds of six hours each (COUNT=n, FROM=n); SEED=n replays one and tells its story
 	@$(RUN) -m tests.sim.run "$(SEED)" "$(COUNT)" "$(FROM)"
 
-test-agents: setup  ## the real Claude Code, Codex and Gemini CLI, against a mock provider
+test-agents: setup  ## the real agent CLIs, against a mock provider
 	$(RUN) tests/acceptance/install_agents.py
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile tests/acceptance -m agents
 

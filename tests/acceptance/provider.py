@@ -1,4 +1,4 @@
-"""A mock LLM provider in a thread: the protocols of Anthropic, OpenAI and Gemini, scripted per API key, exact counts."""
+"""A mock LLM provider in a thread: the protocols of Anthropic, OpenAI (both) and Gemini, scripted per API key, counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from locum.policy.usage import Tokens
-from tests.acceptance import provider_anthropic, provider_gemini, provider_openai
+from tests.acceptance import provider_anthropic, provider_chat, provider_gemini, provider_openai
 from tests.acceptance.provider_server import Exchange, Server
 from tests.acceptance.provider_steps import (
     CALLING,
@@ -29,10 +29,10 @@ from tests.acceptance.provider_steps import (
 )
 
 DEFAULT = "*"
-MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-5", "gemini-2.5-flash")
+MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-5", "gemini-2.5-flash", "mock-model")
 SLOW_PIECES = 10
 HANG_UP_POLL_S = 0.05  # a client that hangs up wakes nobody by itself
-DIALECTS: tuple[Dialect, ...] = (provider_anthropic, provider_openai, provider_gemini)
+DIALECTS: tuple[Dialect, ...] = (provider_anthropic, provider_openai, provider_chat, provider_gemini)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,12 @@ class Turn:
     step: Step
     behaviour: str
     reply: Reply
+    aside: bool
 
     @property
     def entry(self) -> Issued:
         """What the ledger says of it."""
-        return Issued(self.exchange.key, self.reply.id, self.reply.model, self.reply.tokens)
+        return Issued(self.exchange.key, self.reply.id, self.reply.model, self.reply.tokens, self.aside)
 
     def say(self, events: Sequence[Event]) -> None:
         """Some events of the stream, the way this protocol writes them."""
@@ -179,7 +180,7 @@ class Provider:
             if behaviour in HANGING:
                 self._hang(exchange)
             reply = self._reply(exchange, dialect, asked, step, behaviour)
-            turn = Turn(exchange, dialect, step, behaviour, reply)
+            turn = Turn(exchange, dialect, step, behaviour, reply, asked.aside)
             headers = {"request-id": request_id, **dialect.quota_headers(step, now_s)}
             with self._state:
                 self._partial.append(turn.entry)
@@ -204,8 +205,10 @@ class Provider:
         with self._state:
             script = exchange.key if exchange.key in self._scripts else DEFAULT
             steps = self._scripts.get(script, [Step()])
+            if asked.aside:  # refused as the conversation is, where that is refused from its first to its last word
+                steps = steps if len(steps) == 1 and steps[0].behaviour in provider_chat.ERRORS else [Step()]
             taken = self._taken[script]
-            self._taken[script] += 1
+            self._taken[script] += not asked.aside
             step = steps[min(taken, len(steps) - 1)]
             behaviour: str = step.behaviour if exchange.key else "auth"
             if behaviour == "flaky":
@@ -213,7 +216,7 @@ class Provider:
             if behaviour in STREAM_ONLY and not asked.stream:
                 behaviour = "ok"
             at_ms = time.time_ns() // 1_000_000
-            self._requests.append(Request(exchange.path, exchange.key, exchange.body, at_ms, behaviour))
+            self._requests.append(Request(exchange.path, exchange.key, exchange.body, at_ms, behaviour, asked.aside))
             self._state.notify_all()
             return step, behaviour, f"req_{len(self._requests):08d}"
 
@@ -222,14 +225,16 @@ class Provider:
             identity = f"{dialect.PREFIX}{self._random.getrandbits(96):024x}"
             # Every draw is made whether it is used or not, so that fixing one count does not move the others.
             drawn = Tokens(*(self._random.randint(1, most) for most in (4000, 900, 9000, 2500)))
-        model, tokens = asked.model, dialect.told(step.tokens or drawn)
+        model, tokens, counts = asked.model, dialect.told(step.tokens or drawn), asked.counts
         calls = behaviour in CALLING or (behaviour == "tool" and not dialect.has_tool_result(exchange.body))
         if calls:
-            return Reply(identity, model, tokens, ("running a tool",), *dialect.shell_call(exchange.body, step.command))
+            call = dialect.shell_call(exchange.body, step.command)
+            return Reply(identity, model, tokens, ("running a tool",), *call, counts=counts)
         if behaviour == "subagent":
-            return Reply(identity, model, tokens, ("calling a subagent",), *dialect.agent_call(exchange.body))
+            call = dialect.agent_call(exchange.body)
+            return Reply(identity, model, tokens, ("calling a subagent",), *call, counts=counts)
         pieces = tuple(f"{step.text} " for _ in range(SLOW_PIECES)) if behaviour == "slow" else (step.text,)
-        return Reply(identity, model, tokens, pieces)
+        return Reply(identity, model, tokens, pieces, counts=counts)
 
     def _send(self, turn: Turn, headers: dict[str, str]) -> None:
         """The answer as one JSON body."""

@@ -113,7 +113,7 @@ class Exchange(BaseHTTPRequestHandler):
         """Some events, each one chunk."""
         for name, data in events:
             head = f"event: {name}\n" if named else ""
-            payload = f"{head}data: {json.dumps(data)}\n\n".encode()
+            payload = f"{head}data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(payload), payload))
 
     def end_events(self) -> None:

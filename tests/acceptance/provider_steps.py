@@ -60,23 +60,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Tokens of one answer: who asked, which message carried them, for which model."""
+    """Tokens of one answer: who asked, which message carried them, for which model; `aside` as in Asked."""
 
     key: str
     id: str
     model: str
     tokens: Tokens
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came in; `at_ms` is epoch milliseconds, `answered` the behaviour it met."""
+    """One request as it came in; `at_ms` is epoch milliseconds, `answered` the behaviour it met, `aside` as in Asked."""
 
     path: str
     key: str
     body: Mapping[str, Any]
     at_ms: int
     answered: str
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an answer is made of: its identity, the counts, and either text pieces or a shell call before them."""
+    """What an answer is made of: its identity, the counts, and either text pieces or a shell call before them.
+
+    `counts`: whether a stream of it tells them.
+    """
 
     id: str
     model: str
@@ -98,17 +103,25 @@ class Reply:
     pieces: tuple[str, ...]
     tool: str | None = None
     arguments: str = ""
+    counts: bool = True
 
 
-Event = tuple[str, Mapping[str, Any]]
+Event = tuple[str, Mapping[str, Any] | str]
+"""A name, and the data: what is JSON, or a bare word that ends a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request for an answer asks for."""
+    """What a request for an answer asks for.
+
+    `counts`: whether the answer shall tell what it cost. `aside`: it is none of the conversation (a title for it),
+    which an agent asks for when it likes; so it takes no step of a script.
+    """
 
     model: str
     stream: bool
+    counts: bool = True
+    aside: bool = False
 
 
 class Dialect(Protocol):

@@ -1,4 +1,4 @@
-"""Real agent CLIs in a real daemon, before the mock provider: what the tests of both agents share."""
+"""Real agent CLIs in a real daemon, before the mock provider: what the tests of all agents share."""
 
 from __future__ import annotations
 
@@ -13,35 +13,18 @@ from typing import Any
 
 from locum.policy.failure import FailureKind
 from locum.policy.usage import TOKEN_TYPES, Tokens
-from tests.acceptance.install_agents import AGENTS, cache_folder, node_path
+from tests.acceptance.install_agents import node_path
+from tests.acceptance.logins import MODELS, login, program, settle
 from tests.acceptance.provider import Provider, refusing_url
 from tests.acceptance.provider_steps import Request, Step
 from tests.harness import World, until
 
-MODELS = {"claude-code": "claude-sonnet-4-5", "codex": "gpt-5", "gemini": "gemini-2.5-flash"}
 OTHER = {"claude-code": "codex", "codex": "claude-code"}
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-FOREIGN = ("ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "GEMINI_", "GOOGLE_", "AWS_", "XDG_", *PROXIES)
+VENDORS = ("ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "GEMINI_", "GOOGLE_", "AWS_")
+NEWCOMERS = ("OPENCODE_", "QWEN_", "COPILOT_", "GH_", "GITHUB_", "PI_", "AIDER_")
+FOREIGN = (*VENDORS, *NEWCOMERS, "XDG_", *PROXIES)
 MINUTE, HOUR = 60, 3600
-
-
-def program(agent: str) -> str:
-    """The installed CLI. Fails, saying what to run, when it is not there: these tests are never skipped."""
-    path = AGENTS[agent].path(cache_folder())
-    assert path.exists(), f"{path} is missing: run `python tests/acceptance/install_agents.py`, or `make test-agents`"
-    return str(path)
-
-
-def login(agent: str, url: str, key: str, *, oauth: bool = False) -> dict[str, Any]:
-    """What makes `agent` speak to the provider at `url` as `key`."""
-    if agent == "claude-code":
-        name = "CLAUDE_CODE_OAUTH_TOKEN" if oauth else "ANTHROPIC_API_KEY"
-        return {"env": {"ANTHROPIC_BASE_URL": url, name: key}}
-    if agent == "gemini":
-        return {"env": {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": key}}
-    knobs = "request_max_retries=0,stream_max_retries=0,stream_idle_timeout_ms=600000"
-    mock = f'{{name="mock",base_url="{url}/v1",env_key="MOCK_KEY",wire_api="responses",{knobs}}}'
-    return {"args": ["-c", 'model_provider="mock"', "-c", f"model_providers.mock={mock}"], "env": {"MOCK_KEY": key}}
 
 
 @dataclass(frozen=True)
@@ -94,10 +77,10 @@ class Stage:
     ) -> dict[str, Any]:
         """A tier of the real `agent` with a login and a home of its own, whose requests are answered by `steps`."""
         home = self.world.folder / "homes" / name
-        home.mkdir(parents=True, exist_ok=True)
         key = self.key(name, oauth=oauth)
         self.provider.script(key, steps or [Step()])
         url = self.refusing if refused else self.provider.url
+        settle(agent, home, url)
         made = {"name": name, "agent": agent, "program": program(agent), "model": MODELS[agent], "home": str(home)}
         return made | login(agent, url, key, oauth=oauth) | more
 

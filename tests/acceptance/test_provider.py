@@ -9,13 +9,13 @@ import time
 import pytest
 
 from locum.policy.usage import Tokens
-from tests.acceptance import provider_anthropic, provider_gemini, provider_openai
-from tests.acceptance.provider import DEFAULT, Provider, refusing_url
+from tests.acceptance import provider_anthropic, provider_chat, provider_gemini, provider_openai
+from tests.acceptance.provider import DEFAULT, DIALECTS, Provider, refusing_url
 from tests.acceptance.provider_steps import Step
 
-ANTHROPIC, OPENAI = provider_anthropic.PATH, provider_openai.PATH
+ANTHROPIC, OPENAI, CHAT = provider_anthropic.PATH, provider_openai.PATH, provider_chat.PATH
 GEMINI = provider_gemini.PATH.format(model="m", method="generateContent")
-PATHS = (ANTHROPIC, OPENAI, GEMINI)
+PATHS = (ANTHROPIC, OPENAI, CHAT, GEMINI)
 KEYS = {ANTHROPIC: "x-api-key", GEMINI: "x-goog-api-key"}
 
 
@@ -77,6 +77,10 @@ def counted(path, usage):
         cached = usage["cachedContentTokenCount"]
         assert usage["totalTokenCount"] == usage["promptTokenCount"] + wrote(usage)
         return Tokens(usage["promptTokenCount"] - cached, wrote(usage), cached, 0)
+    if path == CHAT:
+        read = usage["prompt_tokens_details"]["cached_tokens"]
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+        return Tokens(usage["prompt_tokens"] - read, usage["completion_tokens"], read, 0)
     read, write = usage["input_tokens_details"].values()
     return Tokens(usage["input_tokens"] - read - write, usage["output_tokens"], read, write)
 
@@ -109,9 +113,10 @@ def test_refusals_have_the_vendors_status_and_type(
     provider.script("k", [Step(behaviour, seconds=30)])
     response, body = post(provider, ANTHROPIC, stream=True)
     assert (response.status, json.loads(body)["error"]["type"]) == (status_a, type_a)
-    response, body = post(provider, OPENAI, stream=True)
-    assert (response.status, json.loads(body)["error"]["code"]) == (status_o, code_o)
-    assert response.headers["retry-after"] == ("30" if behaviour == "throttle" else None)
+    for path in (OPENAI, CHAT):
+        response, body = post(provider, path, stream=True)
+        assert (response.status, json.loads(body)["error"]["code"]) == (status_o, code_o)
+        assert response.headers["retry-after"] == ("30" if behaviour == "throttle" else None)
     response, body = post(provider, GEMINI, stream=True)
     error = json.loads(body)["error"]
     assert (response.status, error["code"], error["status"]) == (status_g, status_g, name_g)
@@ -123,8 +128,7 @@ def test_refusals_have_the_vendors_status_and_type(
 def test_refusals_cover_every_error_of_all_dialects():
     """No refusal exists in one protocol only, and none is left out of the test above."""
     tested = {row[0] for row in REFUSALS} | {"usage_limit"}
-    dialects = (provider_anthropic, provider_openai, provider_gemini)
-    assert [set(dialect.ERRORS) for dialect in dialects] == [tested] * 3
+    assert [set(dialect.ERRORS) for dialect in DIALECTS] == [tested] * 4
 
 
 @pytest.mark.parametrize("window", ["five_hour", "seven_day"])
@@ -146,6 +150,8 @@ def test_a_spent_window_tells_its_reset(provider, window):
     assert response.headers[f"x-codex-{place}-used-percent"] == "100.0"
     assert int(response.headers[f"x-codex-{place}-reset-at"]) == error["resets_at"]
     assert abs(error["resets_at"] - expected) < 3
+    response, body = post(provider, CHAT)
+    assert (response.status, json.loads(body)["error"]["resets_at"]) == (429, pytest.approx(expected, abs=3))
     response, body = post(provider, GEMINI)
     (detail,) = json.loads(body)["error"]["details"]
     assert (response.status, "PerDay" in detail["violations"][0]["quotaId"]) == (429, True), "Gemini tells no reset"
