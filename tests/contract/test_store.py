@@ -104,7 +104,7 @@ async def test_a_run_that_succeeds(ledger):
     """Started, its session seen, its usage recorded, done."""
     run = await started(ledger)
     assert (await ledger.task(run.task)).state is TaskState.RUNNING
-    await ledger.saw_session(run.id, "s-1")
+    await ledger.saw_session(run.id, "s-1", START)
     await ledger.record(run.id, [Usage("m1", Tokens(1, 2, 3, 4), model="big", session="s-1", at_ms=START)], START)
     assert await ledger.end_run(run.id, DONE, None, START + 5) is None
     found = await ledger.run(run.id)

@@ -267,7 +267,7 @@ class Runner:
             case Mark.SESSION:
                 if signal.text and signal.text != self._session:
                     self._session = signal.text
-                    await self.ledger.saw_session(self.watched.run.id, signal.text)
+                    await self.ledger.saw_session(self.watched.run.id, signal.text, self.clock.now_ms())
                     self._looked_for_transcripts = -TRANSCRIPTS_EVERY
             case Mark.SAID:
                 self._said = told.text[-SAID_KEPT:]

@@ -110,9 +110,9 @@ class Usage:
 class Payer:
     """Whose usage something is.
 
-    `run` and `task` are None for what agents have spent that people run themselves. `chain`, `tier` and `account`
-    are None together, where it is not known whose it is. `since_ms` (epoch milliseconds) is the earliest moment at
-    which it can have been spent.
+    `run` and `task` are None for what agents have spent that people run themselves. `chain` and `tier` are None
+    together, where it is not known whose it is; `account` may be known even then. `since_ms` (epoch milliseconds) is
+    the earliest moment at which it can have been spent.
     """
 
     agent: str
@@ -128,4 +128,5 @@ class Payer:
     def __post_init__(self) -> None:
         """Hold what the docstring says."""
         assert (self.run is None) == (self.task is None), "a run is one of a task"
-        assert (self.chain is None) == (self.tier is None) == (self.account is None), "a tier is one of a chain"
+        assert (self.chain is None) == (self.tier is None), "a tier is one of a chain"
+        assert self.tier is None or self.account is not None, "a tier has an account"

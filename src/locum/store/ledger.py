@@ -17,12 +17,13 @@ from locum.policy.notice import Notice, config_rejected
 from locum.policy.plan import Chain, Meter, Plan, Tier
 from locum.policy.report import Report
 from locum.policy.task import Ending, Run, Task, TaskState
-from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage
+from locum.policy.usage import Payer, Tokens, Usage
 from locum.policy.vendor import VendorWindow
-from locum.store import audit, brakes, endings, log, notices, reports, tally, tasks, vendor
+from locum.store import audit, brakes, endings, log, notices, reports, tally, tasks, transcripts, vendor
 from locum.store.codec import Memory, Write
 from locum.store.post_task import PostTasks
 from locum.store.sqlite import Database, Sql
+from locum.store.transcripts import Transcripts
 from locum.store.views import AuditReport, Recorded, Reported, ReportView, UsageView, VendorView
 from locum.store.worker import ThreadWorker, Worker
 
@@ -39,6 +40,7 @@ class Ledger:
     def __init__(self, database: Database[Memory]) -> None:
         self._database = database
         self.post_tasks = PostTasks(database)
+        self.transcripts = Transcripts(database)
 
     @classmethod
     async def open(cls, path: Path, plan: Plan, now_ms: int, worker: Worker | None = None) -> Ledger:
@@ -123,9 +125,14 @@ class Ledger:
         """A run whose process never started: its task waits again, and nobody is to blame. Returns the task."""
         return await self._write(lambda tx: tasks.forget(tx, run_id, now_ms))
 
-    async def saw_session(self, run_id: str, session: str) -> None:
-        """Keep the agent's session of a run."""
-        await self._write(lambda tx: tx.run("save_session", id=run_id, session=session))
+    async def saw_session(self, run_id: str, session: str, now_ms: int) -> None:
+        """Keep the agent's session of a run; what was counted of it before that was known becomes the run's."""
+
+        def script(tx: Write) -> None:
+            if tx.run("save_session", id=run_id, session=session):
+                transcripts.claim(tx, tasks.run(tx, run_id), session, now_ms)
+
+        await self._write(script)
 
     async def ask_stop(self, run_id: str) -> None:
         """Keep that a run is to stop, before its agent hears of it: whoever reads its end knows that it was told to."""
@@ -178,16 +185,8 @@ class Ledger:
         return await self._write(script)
 
     async def record_outside(self, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Recorded:
-        """As `record`, for a session that is not ours; while a run owns the session, nothing is counted here."""
-
-        def script(tx: Write) -> Recorded:
-            settled = brakes.settle(tx, now_ms)
-            if reports.owner(tx, payer.session):
-                return Recorded(NO_TOKENS, settled)
-            added = tally.add(tx, payer, usages, now_ms)
-            return Recorded(added, settled + (brakes.check_payer(tx, payer, now_ms) if added else ()))
-
-        return await self._write(script)
+        """As `record`, for a session that is not ours; what a run in progress spends in it is left to that run."""
+        return await self._write(lambda tx: transcripts.record(tx, payer, usages, now_ms))
 
     async def session_owner(self, session: str, ended_ms: int | None = None) -> str | None:
         """The run that a session belongs to: one in progress, or one that ended at that moment or later; else None."""

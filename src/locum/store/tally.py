@@ -24,7 +24,7 @@ _OWN_AGENT = "locum"  # keys of the ledger's own reconciling entries live apart 
 def scopes_of(payer: Payer) -> tuple[str, ...]:
     """The scopes that usage of this payer counts in."""
     if payer.tier is None:
-        return (UNATTRIBUTED, TOTAL)
+        return (UNATTRIBUTED, TOTAL) if payer.account is None else (UNATTRIBUTED, f"account:{payer.account}", TOTAL)
     return (f"chain:{payer.chain}", f"tier:{payer.tier}", f"account:{payer.account}", TOTAL)
 
 
@@ -63,6 +63,13 @@ def reconcile(tx: Write, payer: Payer) -> Tokens:
         _append(tx, payer, _OWN_AGENT, Usage(key, difference, payer.model, payer.session), difference, told[4])
         _add_up(tx, payer, {_hour(told[4]): difference})
     return difference
+
+
+def move(tx: Write, owed: Payer, payer: Payer, usage: Usage, at_ms: int) -> None:
+    """What was counted for one payer is another's: taken from the one and given to the other, at the same moment."""
+    for each, tokens in ((owed, NO_TOKENS - usage.tokens), (payer, usage.tokens)):
+        _append(tx, each, each.agent, usage, tokens, at_ms)
+        _add_up(tx, each, {_hour(at_ms): tokens})
 
 
 def run_tokens(sql: Sql, run: str) -> Tokens:

@@ -53,7 +53,7 @@ async def read(
     kept.write_text(text(rows))
     ledger = await opened(folder, plan_of(budget(10**9)))
     run = await started(ledger, tier=Tier("c", agent, "bravo"))
-    await ledger.saw_session(run.id, THREAD)
+    await ledger.saw_session(run.id, THREAD, START)
     run = await ledger.run(run.id)
     spool = Spool(folder / "run")
     spool.create("do it")

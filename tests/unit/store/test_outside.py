@@ -105,7 +105,7 @@ class Outside(RuleBasedStateMachine):
             self._call(self.ledger.submit, task_of(number, place.chain.name), b"")
             made = (f"run-{number}", f"task-{number:04}", 1, place.chain.name, place.tier, "/", RunState.RUNNING, START)
             self._call(self.ledger.start_run, Run(*made), START)
-            self._call(self.ledger.saw_session, f"run-{number}", f"s{number}")
+            self._call(self.ledger.saw_session, f"run-{number}", f"s{number}", START)
             self.owned[f"s{number}"] = number
 
     def teardown(self):

@@ -150,7 +150,7 @@ async def test_nobodys_usage_counts_as_such_and_in_all(ledger):
 async def test_a_session_that_a_run_owns_counts_nothing_outside(ledger):
     """While a run of ours is in a session, only the run counts it; when it has ended, what is new counts outside."""
     run = await started(ledger)
-    await ledger.saw_session(run.id, "s")
+    await ledger.saw_session(run.id, "s", START)
     assert await ledger.session_owner("s") == run.id
     for payer in (NOBODY, ON_B_PAYS):
         assert (await ledger.record_outside(payer, [Usage("m1", Tokens(5))], START)).tokens == NO_TOKENS

@@ -158,7 +158,7 @@ async def running(boss, session: str) -> str:
     await boss.ledger.submit(task_of(1), b"")
     run = Run("r-1", task_of(1).id, 1, "default", tier, "/", RunState.RUNNING, now_ms)
     await boss.ledger.start_run(run, now_ms)
-    await boss.ledger.saw_session(run.id, session)
+    await boss.ledger.saw_session(run.id, session, now_ms)
     return run.id
 
 
