@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from locum.errors import ConfigError
+from locum.patterns import REMEDY, Pattern, PatternError
+from locum.patterns import pattern as compiled
 from locum.policy.failure import WINDOW_MS, FailureKind
 
 Where = Literal["message", "out", "err", "answer"]
@@ -19,6 +20,10 @@ _ALL_PLACES: tuple[Where, ...] = (*_PLACES, "answer")
 _LIMITS = frozenset({FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT})
 _KEYS = frozenset({"id", "agent", "kind", "pattern", "where", "window", "model", "reset", "lost_session", "remedy"})
 _PROOF = frozenset({"case", "said", "twins"})
+SHIPPED = "shipped"
+SERVICE = "service.json"
+ADDED = "added"
+"""Where rules come from: with locum, from `signals` in service.json, from a file of its own beside that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,12 @@ class Rule:
     it used no tool). `reset`: the sentence tells when it is over. `remedy`: what to do,
     where the sentence itself does not say it.
     `case` (a recorded run of the corpus) or `said` (a sentence that somebody was told) is what it was made for,
-    `twins` are sentences near to it that it must not fit.
+    `twins` are sentences near to it that it must not fit. `origin` is where it comes from.
     """
 
     id: str
     kind: FailureKind
-    pattern: re.Pattern[str]
+    pattern: Pattern
     agent: str = "*"
     where: tuple[Where, ...] = _PLACES
     window: str | None = None
@@ -47,6 +52,7 @@ class Rule:
     case: str = ""
     said: str = ""
     twins: tuple[str, ...] = ()
+    origin: str = SHIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +64,17 @@ class Match:
     model: str | None = None
 
 
-def parse_rules(tables: Iterable[Mapping[str, Any]], agent: str = "*") -> tuple[Rule, ...]:
+def parse_rules(tables: Iterable[Mapping[str, Any]], agent: str = "*", origin: str = SERVICE) -> tuple[Rule, ...]:
     """Rules from their tables; `agent` is whose they are unless a table says so. Raises ConfigError."""
-    return tuple(_rule(table, agent) for table in tables)
+    return tuple(_rule(table, agent, origin) for table in tables)
 
 
 @cache
 def _file(name: str, agent: str) -> tuple[Rule, ...]:
     source = files("locum.agents") / "signals" / f"{name}.toml"
-    return parse_rules(tomllib.loads(source.read_text("utf-8"))["rule"], agent) if source.is_file() else ()
+    if not source.is_file():
+        return ()
+    return parse_rules(tomllib.loads(source.read_text("utf-8"))["rule"], agent, SHIPPED)
 
 
 def shipped(agent: str) -> tuple[Rule, ...]:
@@ -83,22 +91,18 @@ def first_match(rules: Iterable[Rule], where: Where, text: str, *, veto_limits: 
     """The first rule that fits `text` of `where`. `veto_limits`: something typed said the server itself failed,
     so a sentence about limits (which such servers also send) is not believed.
     """
+    data = text.encode("utf-8", "replace")
     for rule in rules:
         if where not in rule.where or (veto_limits and rule.kind in _LIMITS):
             continue
-        found = rule.pattern.search(text)
+        found = rule.pattern.find(data)
         if found:
-            named = found.groupdict().get("model")
-            return Match(rule, _line_at(text, found.start()), named.lower() if named else rule.model)
+            named = found.named.get("model")
+            return Match(rule, found.line, named.lower() if named else rule.model)
     return None
 
 
-def _line_at(text: str, start: int) -> str:
-    end = text.find("\n", start)
-    return text[start : None if end < 0 else end].strip()
-
-
-def _rule(table: Mapping[str, Any], agent: str) -> Rule:
+def _rule(table: Mapping[str, Any], agent: str, origin: str) -> Rule:
     name = str(table.get("id") or "a rule without an id")
     unknown = sorted(set(table) - _KEYS - _PROOF)
     if unknown:
@@ -113,9 +117,11 @@ def _rule(table: Mapping[str, Any], agent: str) -> Rule:
     if table.get("window") not in (None, *WINDOW_MS):
         raise ConfigError(f"signal rule {name}: unknown window", remedy=f"Use {', '.join(WINDOW_MS)}")
     try:
-        pattern = re.compile(f"^(?:{table['pattern']})", re.MULTILINE)
-    except re.error as error:
-        raise ConfigError(f"signal rule {name}: the pattern is not a regular expression: {error}") from error
+        pattern = compiled(table["pattern"])
+    except PatternError as error:
+        raise ConfigError(
+            f"signal rule {name}: the pattern cannot be used: {error}", remedy=f"Mend it: {REMEDY}"
+        ) from error
     return Rule(
         id=name,
         kind=FailureKind(table["kind"]),
@@ -130,4 +136,5 @@ def _rule(table: Mapping[str, Any], agent: str) -> Rule:
         case=str(table.get("case", "")),
         said=str(table.get("said", "")),
         twins=tuple(map(str, table.get("twins", ()))),
+        origin=origin,
     )

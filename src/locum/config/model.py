@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +18,7 @@ from pydantic import (
 from locum.config.expect import Entry, expect, wrong
 from locum.config.reset import DurationMs, UsageReset
 from locum.config.values import SIZE_PATTERN, size_bytes, thousandths
+from locum.patterns import REMEDY, PatternError, pattern
 from locum.policy.failure import ALWAYS_ACT, DAY, DEFAULT_TRIGGERS, MINUTE, SECOND, WINDOW_MS, FailureKind
 from locum.policy.usage import EACH_TYPE_ONCE, Weights
 
@@ -262,12 +262,12 @@ class ChainEntry(Budgeted, Route):
     """A further chain, with a state and budgets of its own."""
 
 
-def _regex(pattern: str) -> str:
+def _pattern(text: str) -> str:
     try:
-        re.compile(f"^(?:{pattern})", re.MULTILINE)  # as it will be used
-    except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise ValueError("not a regular expression") from error
-    return pattern
+        pattern(text)
+    except PatternError as error:
+        raise wrong(f"a pattern that can be used ({error})", f"mend it: {REMEDY}") from error
+    return text
 
 
 class SignalRule(Entry):
@@ -283,10 +283,10 @@ class SignalRule(Entry):
         Annotated[
             str,
             StringConstraints(min_length=1, max_length=1000),
-            AfterValidator(_regex),
-            expect("a regular expression of at most 1000 characters", "mend it: Python's `re` reads it"),
+            AfterValidator(_pattern),
+            expect("a regular expression of at most 1000 characters", f"mend it: {REMEDY}"),
         ],
-        Field(description="A regular expression (Python's), tried at the start of each line."),
+        Field(description="A regular expression (RE2's syntax), tried at the start of each line."),
     ]
     where: Annotated[
         tuple[Annotated[Literal["message", "out", "err", "answer"], expect("a place", choices=PLACES)], ...],
