@@ -100,6 +100,20 @@ class Stage:
         totals = self.world.client.get("/usage")["tiers"][tier]["totals"]
         return Tokens(*(totals[name] for name in TOKEN_TYPES))
 
+    def warned(self, agent: str, *, oauth: bool) -> None:
+        """The vendor says in passing that 95 % of five hours are used: that is shown, with our own count beside it."""
+        step = Step(used_percent=95, reset_in_s=2 * HOUR)
+        self.world.chain_of("vendor", [self.tier("vendor", agent, step, oauth=oauth) | {"account": "vendor-account"}])
+        assert path_of(self.world.do("vendor")) == [("vendor", None, 0)]
+        account = self.world.client.get("/status")["accounts"]["vendor-account"]
+        (window,) = [each for each in account["windows"] if each["name"] == "five_hour"]
+        assert (window["used_percent"], window["freshness"], account["tiers"]) == (95.0, "current", ["vendor"])
+        asked = self.requests("vendor", oauth=oauth)[-1].at_ms / 1000
+        told = [datetime.fromisoformat(window[name]).timestamp() for name in ("resets", "read")]
+        assert asked + 2 * HOUR - 2 <= told[0] <= asked + 2 * HOUR + 2
+        assert asked - 2 <= told[1] <= asked + 30
+        assert window["counted"]["total"] == self.issued("vendor", oauth=oauth).total > 0
+
     def requests(self, tier: str, *, oauth: bool = False) -> list[Request]:
         """The requests of a tier's login, in order."""
         return [each for each in self.provider.requests if each.key == self.key(tier, oauth=oauth)]

@@ -96,6 +96,11 @@ def test_a_success_is_counted_to_the_token(made: Stage, name: str, steps: tuple[
     made.audit()
 
 
+def test_what_the_vendor_says_of_its_window_is_shown(made: Stage) -> None:
+    """A window that is nearly used up is seen before the first failure, not after it."""
+    made.warned(AGENT, oauth=True)
+
+
 def test_an_answer_under_way_is_already_counted(made: Stage) -> None:
     """Partial messages tell what the prompt cost while the answer is still being written; its end tells the rest."""
     made.world.chain_of(

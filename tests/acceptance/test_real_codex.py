@@ -109,6 +109,11 @@ def test_a_prompt_that_is_too_large_fails_with_a_remedy(made: Stage) -> None:
     assert made.requests("large-first") == []
 
 
+def test_what_the_vendor_says_of_its_window_is_shown(made: Stage) -> None:
+    """A window that is nearly used up is seen before the first failure, not after it."""
+    made.warned(AGENT, oauth=False)
+
+
 def test_a_second_attempt_resumes_the_session(made: Stage) -> None:
     """`exec resume` is what the second attempt is started with: it knows what the first did."""
     real.a_second_attempt_goes_on_with_the_first(made, AGENT)
