@@ -18,6 +18,7 @@ INTERRUPTED = 130
 _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Set up": {
         "init": ("setup", "Write a first service.json for the agents found here."),
+        "agents": ("agents", "List the agents: installed, version, login, what each can do."),
         "check": ("setup", "Read service.json as the daemon would, and say what it means."),
         "serve": ("setup", "Run the daemon."),
     },

@@ -59,6 +59,12 @@ class Seats:
             command=self._command(entry),
         )
 
+    def plain(self, tier: str) -> Seat:
+        """The tier as far as it is known without reading a secret. Raises NotFoundError when there is no such tier."""
+        entry = self.entry(tier)
+        seat = self._plain_seat(tier, entry)
+        return replace(seat, program=self._program(entry), args=entry.args, command=self._command(entry))
+
     def environment(self, seat: Seat) -> dict[str, str]:
         """The environment a tier's processes start from: the daemon's, cleaned, under the tier's own."""
         return {**clean_environment(self.environ), **seat.env}

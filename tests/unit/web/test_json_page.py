@@ -184,5 +184,8 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
     for name in ("bad.json", "service.json"):
         checked = CliRunner().invoke(locum, ["check", "--config", str(tmp_path / name), "--json"])
         answers["check"].append(json.loads(checked.output))
+    for tiers in (str(tmp_path / "tier.json"), str(tmp_path / "bad.json")):
+        listed = CliRunner().invoke(locum, ["--config", tiers, "agents", "--json"], env={"PATH": "/nowhere"})
+        answers["agents"].append(json.loads(listed.stdout))
     for name, found in answers.items():
         compare(name, found, page)
