@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import shutil
 
-_PROGRAMS = {"claude-code": "claude", "codex": "codex"}
+from locum.agents.registry import AGENTS
+
+_TIERS = {
+    "claude-code": "claude",
+    "codex": "codex",
+    "gemini": "gemini",
+    "opencode": "opencode",
+    "qwen": "qwen",
+    "copilot": "copilot",
+    "pi": "pi",
+    "aider": "aider",
+}
+"""Agent -> the name of its tier, in the order in which they are best tried: those that tell most of a failure first."""
 
 _HEAD = """\
 // What locum runs, and when it moves to the next tier. Saved changes take effect at once, without a restart;
@@ -23,25 +35,17 @@ _HEAD = """\
     "tiers": [
 """
 
-_TIERS = {
-    "claude-code": """\
-      // Claude Code, with the login of this user. "model" may name one, such as "opus".
-      {"name": "claude", "agent": "claude-code"},
-""",
-    "codex": """\
-      // Codex, with the login of this user.
-      {"name": "codex", "agent": "codex"},
-""",
-}
+_FOUND = """\
+      // The agents found here, each with the login of this user. "model" may name one, as in "model": "opus".
+"""
 
 _NONE_FOUND = """\
-      // No agent was found on PATH: install one (claude or codex), or say where it is with "program": "/path/to/it".
-      {"name": "claude", "agent": "claude-code"},
+      // No agent was found on PATH: install one ({programs}), or say where it is with "program": "/path/to/it".
 """
 
 _FOOT = """\
 
-      // The same agent with an API key, and a budget of its own. The key is read from a file (chmod 600):
+      // Claude Code with an API key, and a budget of its own. The key is read from a file (chmod 600):
       // {"name": "claude-api", "agent": "claude-code", "usage_threshold_tokens": 1000000,
       //  "env": {"ANTHROPIC_API_KEY": {"file": "anthropic.key"}}},
 
@@ -58,10 +62,13 @@ _FOOT = """\
 
 def found_agents(path: str) -> dict[str, str]:
     """The agents that are installed: name and executable, in the order they are best tried. `path` is $PATH."""
-    found = {agent: shutil.which(program, path=path) for agent, program in _PROGRAMS.items()}
-    return {agent: program for agent, program in found.items() if program}
+    found = {name: shutil.which(AGENTS[name].program, path=path) for name in _TIERS if name in AGENTS}
+    return {name: program for name, program in found.items() if program}
 
 
 def first_config(agents: tuple[str, ...]) -> str:
     """A whole, valid service.json with comments, with a tier for each of `agents`."""
-    return _HEAD + ("".join(_TIERS[agent] for agent in agents) or _NONE_FOUND) + _FOOT
+    programs = ", ".join(AGENTS[name].program for name in _TIERS if name in AGENTS)
+    lead = _FOUND if agents else _NONE_FOUND.format(programs=programs)
+    tiers = [f'      {{"name": "{_TIERS[name]}", "agent": "{name}"}},\n' for name in agents or ("claude-code",)]
+    return _HEAD + lead + "".join(tiers) + _FOOT

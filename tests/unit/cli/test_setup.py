@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from locum.agents.registry import AGENTS
 from locum.cli.template import first_config
 from locum.config.load import load
 
@@ -25,7 +26,10 @@ def program(folder, name):
     return path
 
 
-@pytest.mark.parametrize("agents", [(), ("claude-code",), ("codex",), ("claude-code", "codex")])
+NAMES = tuple(name for name in AGENTS if name != "command")
+
+
+@pytest.mark.parametrize("agents", [(), *((name,) for name in NAMES), ("claude-code", "codex"), NAMES])
 def test_the_first_file_is_valid_whatever_was_found(tmp_path, agents):
     """What init writes can be served at once: no errors and no warnings, one tier an agent."""
     path = tmp_path / "service.json"
@@ -34,6 +38,8 @@ def test_the_first_file_is_valid_whatever_was_found(tmp_path, agents):
     assert loaded.warnings == ()
     found = [tier.agent for tier in loaded.plan.chains["default"].tiers]
     assert found == (list(agents) or ["claude-code"])
+    assert len(path.read_text().splitlines()) <= 30 + len(agents), "it is read before it is used: it stays small"
+    assert max(map(len, path.read_text().splitlines())) <= 140
 
 
 def test_what_is_commented_out_is_valid_too(tmp_path):
@@ -55,6 +61,19 @@ def test_init_finds_agents_and_says_where_it_wrote_and_what_next(cli, tmp_path, 
     assert f"found claude-code: {found}\nwrote {target}\n" in result.output
     assert "locum check\n" in result.output
     assert cli("check").exit_code == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_agent_is_found_by_init_and_missed_by_check(cli, tmp_path, monkeypatch, name):
+    """Each agent that locum knows is found under its own program's name; once that is gone, check says so."""
+    found = program(tmp_path / "bin", AGENTS[name].program)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert f"found {name}: {found}\n" in cli("init", "--path", "service.json").output
+    told = cli("check")
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert f": {name}\n" in told.stdout
+    found.unlink()
+    assert f"{AGENTS[name].program} is not on PATH" in cli("check").stderr
 
 
 def test_init_never_overwrites(cli, tmp_path):
