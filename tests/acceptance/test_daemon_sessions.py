@@ -60,7 +60,7 @@ class Fake:
         """The next run is a recorded one."""
         folder = CLAUDE / case
         texts = {path.name: path.read_text() for path in folder.iterdir()}
-        session = json.loads(texts["meta.json"])["transcript_session"] or "no session"
+        session = json.loads(texts["meta.json"]).get("chosen", "no session")
         self.plays(
             texts.get("stdout", "").replace(session, "SESSION"),
             err=texts.get("stderr", ""),

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from locum.agents.base import Mark, Source, Success
+from locum.agents.base import Mark, Success
+from locum.agents.registry import AGENTS
+from locum.agents.replay import STREAMS
 from locum.policy.failure import Failure
 from locum.policy.usage import Tokens
-from tests.corpus.replay import CORPUS, Case, cases
+from tests.corpus.replay import CORPUS, Case, cases, is_found_on_disk
 
 every_case = pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 
@@ -23,9 +25,9 @@ def test_nothing_recorded_is_left_out() -> None:
 
 
 @every_case
-def test_a_recorded_run_is_judged_as_a_person_would(case: Case, tmp_path: Path) -> None:
+def test_a_recorded_run_is_judged_as_a_person_would(case: Case) -> None:
     """Kind, deciding rule, window, reset and lost session are what the recording shows."""
-    told = case.verdict(case.replay(tmp_path))
+    told = case.verdict()
     expected = case.expected
     if expected["kind"] is None:
         assert isinstance(told, Success)
@@ -39,31 +41,38 @@ def test_a_recorded_run_is_judged_as_a_person_would(case: Case, tmp_path: Path) 
 
 
 @every_case
-def test_a_recorded_run_is_counted_to_the_token(case: Case, tmp_path: Path) -> None:
+def test_a_recorded_run_is_counted_to_the_token(case: Case) -> None:
     """The tokens and the session are exactly those the provider issued for the run."""
-    read = case.replay(tmp_path)
+    read = case.replay()
     assert read.spent == Tokens(**case.expected["usage"])
     assert (read.session or None) == case.expected["session"]
 
 
 @every_case
-def test_a_run_that_was_stopped_tells_nothing_false(case: Case, tmp_path: Path) -> None:
-    """A run the recorder had to stop never looks like a success, and claims no reset nobody told."""
-    if case.expected["stopped"] is None:
-        return
-    read = case.replay(tmp_path)
-    told = case.verdict(read)
-    assert isinstance(told, Failure)
-    assert told.reset_ms is None
-    assert not any(signal.mark in (Mark.DONE, Mark.FAILED) for signal in read.signals)
+def test_a_transcript_is_found_as_the_runner_finds_it(case: Case, tmp_path: Path) -> None:
+    """Which transcripts a replay reads is what the runner's own search of the disk finds, before and after it."""
+    session = case.expected["session"] or ""
+    for told in ("", session):
+        assert case.transcript_is_found(AGENTS[case.agent], told) == is_found_on_disk(case, told, tmp_path)
 
 
 @every_case
-def test_reading_again_counts_nothing_twice(case: Case, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_tells_nothing_false(case: Case) -> None:
+    """A run the recorder had to stop never looks like a success, and claims no reset nobody told."""
+    if case.expected["stopped"] is None:
+        return
+    told = case.verdict()
+    assert isinstance(told, Failure)
+    assert told.reset_ms is None
+    assert not any(signal.mark in (Mark.DONE, Mark.FAILED) for signal in case.replay().signals)
+
+
+@every_case
+def test_reading_again_counts_nothing_twice(case: Case) -> None:
     """A second reading of the same bytes, as after a restart, adds no key and no token."""
-    read = case.replay(tmp_path)
+    read = case.replay()
     once = dict(read.by_key)
-    for source, name in ((Source.OUT, "stdout"), (Source.ERR, "stderr")):
-        for line in case.lines(source, name, read.session):
-            read.feed(case.agent, line)
+    for source, name in STREAMS:
+        for line in case.lines(source, name):
+            read.take(line)
     assert read.by_key == once
