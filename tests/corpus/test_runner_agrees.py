@@ -27,7 +27,7 @@ async def run_of(case: Case, number: int, folder: Path, ledger: Ledger) -> Runne
     """The run as the recorder left it: its files in a spool, its transcript below a home."""
     run = await started(ledger, number, tier=Tier("c", case.agent, "bravo"))
     if chosen := case.meta.get("chosen"):
-        await ledger.saw_session(run.id, chosen)
+        await ledger.saw_session(run.id, chosen, run.started_ms)
         run = await ledger.run(run.id)
     spool, home = Spool(folder / "spool"), folder / "home"
     spool.create("do it")

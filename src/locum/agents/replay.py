@@ -40,6 +40,7 @@ class Reading:
     _uncounted: bool = False
     _signals: deque[Signal] = field(default_factory=lambda: deque(maxlen=SIGNALS_KEPT))
     _limits: dict[tuple[str | None, str | None], Signal] = field(default_factory=dict)
+    _tool: Signal | None = None
     _message: str = ""
     _model: str | None = None
 
@@ -54,13 +55,21 @@ class Reading:
 
     @property
     def signals(self) -> tuple[Signal, ...]:
-        """What the run's end is judged by: the last reading of each window, then all else in order."""
-        return (*self._limits.values(), *self._signals)
+        """What the run's end is judged by: the last reading of each window, the last tool call, all else in order."""
+        return (*self._limits.values(), *((self._tool,) if self._tool else ()), *self._signals)
+
+    def verdict(self, end: End) -> Verdict:
+        """What its agent says that this end meant."""
+        return self.agent.verdict(replace(end, tokens=self._counted), self.signals)
 
     @property
     def spent(self) -> Tokens:
         """The agent's own total when it gave one, else the sum over all keys."""
-        return sum(self.by_key.values(), NO_TOKENS) if self._total is None else self._total
+        return self._counted if self._total is None else self._total
+
+    @property
+    def _counted(self) -> Tokens:
+        return sum(self.by_key.values(), NO_TOKENS)
 
     @property
     def usage_known(self) -> bool:
@@ -78,7 +87,9 @@ class Reading:
             case Mark.LIMIT:
                 self._limits[signal.window, signal.model] = signal
             case Mark.DONE:
-                self._uncounted = signal.tokens is not None
+                self._uncounted = bool(signal.tokens)
+            case Mark.TOOL:
+                self._tool = signal
         if signal.mark in _WORK and self._signals and self._signals[-1].mark in _WORK:
             self._signals[-1] = signal  # that there was work is told, not how much of it
         elif signal.mark not in (Mark.MESSAGE, Mark.LIMIT):
@@ -145,7 +156,7 @@ class Case:
 
     def verdict(self, agents: Mapping[str, Agent] = AGENTS) -> Verdict:
         """What its agent says its end meant."""
-        return agents[self.agent].verdict(self.end, self.replay(agents).signals)
+        return self.replay(agents).verdict(self.end)
 
 
 def lines_of(source: Source, data: bytes) -> Iterator[Line]:
