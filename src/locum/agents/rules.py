@@ -35,7 +35,7 @@ class Rule:
     when nothing typed told how the run ended), "answer" (all that a run said that ended well, when that is one line and
     it used no tool). `reset`: the sentence tells when it is over. `remedy`: what to do,
     where the sentence itself does not say it.
-    `case` (a recorded run of the corpus) or `said` (a sentence that somebody was told) is what it was made for,
+    `case` (a recorded run of the corpus) or `said` (sentences that somebody was told) is what it was made for,
     `twins` are sentences near to it that it must not fit. `origin` is where it comes from.
     """
 
@@ -50,7 +50,7 @@ class Rule:
     lost_session: bool = False
     remedy: str = ""
     case: str = ""
-    said: str = ""
+    said: tuple[str, ...] = ()
     twins: tuple[str, ...] = ()
     origin: str = SHIPPED
 
@@ -134,7 +134,13 @@ def _rule(table: Mapping[str, Any], agent: str, origin: str) -> Rule:
         lost_session=bool(table.get("lost_session", False)),
         remedy=str(table.get("remedy", "")),
         case=str(table.get("case", "")),
-        said=str(table.get("said", "")),
-        twins=tuple(map(str, table.get("twins", ()))),
+        said=_sentences(table, "said"),
+        twins=_sentences(table, "twins"),
         origin=origin,
     )
+
+
+def _sentences(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """One sentence or a list of them."""
+    told = table.get(key, ())
+    return (told,) if isinstance(told, str) else tuple(map(str, told))
