@@ -14,8 +14,8 @@ import structlog
 
 from locum import __version__
 from locum.agents.base import Agent
+from locum.agents.own import own_rules
 from locum.agents.registry import agents
-from locum.agents.rules import parse_rules
 from locum.clock import SystemClock
 from locum.config.load import Loaded, load
 from locum.config.reload import Reloader
@@ -74,7 +74,7 @@ def set_up_logging(environ: Mapping[str, str]) -> None:
 
 def agents_for(loaded: Loaded) -> Mapping[str, Agent]:
     """Every agent, with the operator's own rules beside the shipped ones."""
-    return agents(parse_rules([rule.model_dump(exclude_none=True) for rule in loaded.service.signals]))
+    return agents(own_rules(loaded))
 
 
 async def _serve(places: Places, environ: Mapping[str, str]) -> None:

@@ -33,22 +33,23 @@ def schema() -> dict[str, Any]:
     return Service.model_json_schema(by_alias=True)
 
 
-def issues_of(error: ValidationError) -> Iterator[Issue]:
-    """Every problem that the models found, each with its path."""
+def issues_of(error: ValidationError, within: At = ()) -> Iterator[Issue]:
+    """Every problem that the models found, each with its path. `within` is where what was read has its model."""
     for detail in error.errors(include_url=False):
         if detail["type"] == "too_short" and detail["input"]:
             continue  # the list only seems short because its items, told one by one, were refused
-        yield _issue(detail)
+        yield _issue(detail, within)
 
 
-def _issue(detail: ErrorDetails) -> Issue:
-    at, node = _walk(detail["loc"])
+def _issue(detail: ErrorDetails, within: At) -> Issue:
+    at, node = _walk((*within, *detail["loc"]))
+    at = at[len(within) :]
     label = f"`{dotted(at)}`" if at else "the configuration"
     context = detail.get("ctx", {})
     if detail["type"] == "missing":
         return Issue(at[:-1], f"{label} is missing", _manual(node), f"add `{at[-1]}`")
     if detail["type"] == "extra_forbidden":
-        choices = tuple(_walk(detail["loc"][:-1])[1].get("properties", ()))
+        choices = tuple(_walk((*within, *detail["loc"][:-1]))[1].get("properties", ()))
         return Issue(at, f"unknown key {label}", "nothing here is called that", suggest(at[-1], choices), key=True)
     if detail["type"] == "expected":
         remedy = suggest(detail["input"], context["choices"], context["remedy"])

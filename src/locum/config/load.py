@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from locum.config import rules
+from locum.config.added import RuleFile, read_files, rules_in
 from locum.config.explain import issues_of
-from locum.config.model import Service
+from locum.config.model import Service, SignalRule
 from locum.config.place import Place, place_of
 from locum.config.plan import plan_of
 from locum.config.problem import InvalidConfigError, Issue, Problem
@@ -28,7 +29,10 @@ class NoConfigError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One valid configuration: never changed, only replaced. `digest` is the SHA-256 of the file's bytes."""
+    """One valid configuration: never changed, only replaced. `digest` is the SHA-256 of all its files.
+
+    `added` are the rules beside service.json.
+    """
 
     path: Path
     digest: str
@@ -36,6 +40,7 @@ class Loaded:
     plan: Plan
     place: Place
     warnings: tuple[Problem, ...] = ()
+    added: tuple[SignalRule, ...] = ()
 
 
 def locate(explicit: Path | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Path:
@@ -60,12 +65,12 @@ def locate(explicit: Path | None, environ: Mapping[str, str], cwd: Path, home: P
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
-    """Read and check `path` whole. Raises InvalidConfigError with all its problems."""
-    return load_bytes(path, read_bytes(path), place_of(path, environ))
+    """Read and check `path` whole, with the rules beside it. Raises InvalidConfigError with all their problems."""
+    return load_bytes(path, read_bytes(path), place_of(path, environ), read_files(path))
 
 
-def load_bytes(path: Path, data: bytes, place: Place) -> Loaded:
-    """Check `data` as the content of `path`. Raises InvalidConfigError with all its problems."""
+def load_bytes(path: Path, data: bytes, place: Place, files: Sequence[RuleFile] = ()) -> Loaded:
+    """Check `data` as the content of `path`, `files` as rules. Raises InvalidConfigError with all their problems."""
     document = parse(path, data)
     issues: list[Issue] = []
     try:
@@ -76,10 +81,14 @@ def load_bytes(path: Path, data: bytes, place: Place) -> Loaded:
         issues += rules.errors(document.value)
     if issues:
         raise InvalidConfigError(map(document.problem, issues))
+    added = rules_in(files, {rule.id for rule in service.signals})
     warnings = tuple(map(document.problem, rules.warnings(service)))
-    return Loaded(path, digest_of(data), service, plan_of(service, place), place, warnings)
+    return Loaded(path, digest_of(data, files), service, plan_of(service, place), place, warnings, added)
 
 
-def digest_of(data: bytes) -> str:
-    """What tells two contents of a file apart."""
-    return hashlib.sha256(data).hexdigest()
+def digest_of(data: bytes, files: Sequence[RuleFile] = ()) -> str:
+    """What tells two contents of a configuration apart: of service.json, and of the rules beside it."""
+    digest = hashlib.sha256(data)
+    for file in files:
+        digest.update(f"\0{file.path.name}\0{len(file.data)}\0".encode("utf-8", "surrogateescape") + file.data)
+    return digest.hexdigest()

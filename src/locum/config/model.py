@@ -307,6 +307,11 @@ class SignalRule(Entry):
         Text | None, Field(description="The one model that is limited; a group `model` in the pattern names it too.")
     ] = None
     reset: Annotated[bool, Field(description="Whether the sentence tells when it is over.")] = False
+    lost_session: Annotated[bool, Field(description="Whether the session to be resumed is gone.")] = False
+    remedy: Annotated[Text | None, Field(description="What to do, where the sentence itself does not say it.")] = None
+    case: Annotated[Name | None, Field(description="The recorded run that the rule is for.")] = None
+    said: Annotated[tuple[Text, ...], Field(description="Sentences that the rule is for.")] = ()
+    twins: Annotated[tuple[Text, ...], Field(description="Sentences near to those that it must not fit.")] = ()
 
 
 def _unit(key: str, default: int | None, shown: str | None, description: str) -> Any:

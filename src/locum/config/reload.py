@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from locum.config.added import read_files
 from locum.config.load import Loaded, digest_of, load_bytes
 from locum.config.place import place_of
 from locum.config.problem import InvalidConfigError, Problem
@@ -43,20 +44,20 @@ class Reloader:
         self._judged = loaded.digest  # of the content that was judged last, good or bad
 
     def refresh(self) -> Unchanged | Applied | Rejected:
-        """Read the file again and judge it; never raises for anything the file may hold."""
+        """Read service.json and the rules beside it again and judge them; never raises for anything they may hold."""
         path = self.loaded.path
         try:
-            data = read_bytes(path)
+            data, files = read_bytes(path), read_files(path)
         except InvalidConfigError as error:
             return self._reject(error.problems, str(error))
-        digest = digest_of(data)
+        digest = digest_of(data, files)
         if digest == self._judged:
             return Unchanged()
         if digest == self.loaded.digest:
             self.rejected, self._judged = None, digest
             return Unchanged(cleared=True)
         try:
-            loaded = load_bytes(path, data, place_of(path, self._environ))
+            loaded = load_bytes(path, data, place_of(path, self._environ), files)
         except InvalidConfigError as error:
             return self._reject(error.problems, digest)
         self.loaded, self.rejected, self._judged = loaded, None, digest

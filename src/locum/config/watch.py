@@ -12,6 +12,8 @@ from typing import Protocol
 import anyio
 from watchfiles import awatch
 
+from locum.config.added import folder_of, names_in
+
 STEP_MS = 50
 """A save is over when nothing has happened for so long."""
 GAP_STEPS = 20
@@ -25,12 +27,16 @@ MOST_LINKS = 40
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """How a path leads to its file: the directory entries that decide it, where they are, and what they say now."""
+    """How a path leads to its file: the directory entries that decide it, where they are, and what they say now.
+
+    `beside` is the folder of rules beside it, whose files decide too.
+    """
 
     entries: frozenset[str]
     folders: frozenset[tuple[str, int]]
     state: tuple[object, ...]
     exists: bool
+    beside: str
 
 
 def look(path: Path) -> Trail:
@@ -48,11 +54,14 @@ def look(path: Path) -> Trail:
             links.append((entry, target))
             todo += target.split("/")[::-1]
         here = "/" if target.startswith("/") else here if target else entry
-    status = _stat(here)
-    entries = {here, *(entry for entry, _ in links)}
+    status, beside = _stat(here), str(folder_of(Path.cwd() / path))
+    entries = {here, beside, *(entry for entry, _ in links)}
     folders = {_nearest_folder(entry, entries) for entry in tuple(entries)}
-    known = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else ()
-    return Trail(frozenset(entries), frozenset(folders), (*links, *known), exists=status is not None)
+    rules = _rules(beside)
+    if rules is not None and (inside := _stat(beside)) is not None:
+        folders.add((beside, inside.st_ino))
+    state = (*links, *_known(status), rules)
+    return Trail(frozenset(entries), frozenset(folders), state, exists=status is not None, beside=beside)
 
 
 class Changes(Protocol):
@@ -91,7 +100,7 @@ async def _until_different(path: Path, seen: Trail, stop: anyio.Event) -> None:
     """Wait until the file is not as it was `seen`, or other folders are to be watched, or `stop`."""
     events = awatch(
         *sorted(folder for folder, _ in seen.folders),
-        watch_filter=lambda _change, name: name in seen.entries,
+        watch_filter=lambda _change, name: name in seen.entries or name.startswith(f"{seen.beside}/"),
         stop_event=stop,
         step=LOOK_MS,
         rust_timeout=RECHECK_MS,
@@ -106,6 +115,20 @@ async def _until_different(path: Path, seen: Trail, stop: anyio.Event) -> None:
     except OSError:  # a folder has just gone, or the host allows no more watches: look again later
         with anyio.move_on_after(RECHECK_MS / 1000):
             await stop.wait()
+
+
+def _rules(folder: str) -> tuple[object, ...] | None:
+    """What the rules in that folder are like now; None when there is no such folder."""
+    try:
+        names = names_in(Path(folder))
+    except OSError:
+        return None
+    return tuple((name, *_known(_stat(f"{folder}/{name}"))) for name in names)
+
+
+def _known(status: os.stat_result | None) -> tuple[int, ...]:
+    """What changes whenever a file does."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if status else ()
 
 
 def _stat(path: str) -> os.stat_result | None:

@@ -215,3 +215,19 @@ def test_links_in_a_circle_end(tmp_path):
     trail = look(tmp_path / "loop")
     assert not trail.exists
     assert os.fspath(tmp_path / "loop") in trail.entries
+
+
+async def test_rules_beside_the_file_are_seen(tmp_path):
+    """A folder of rules that comes, a rule that is added, replaced and taken out: each is one change."""
+    path, folder = tmp_path / "service.json", tmp_path / "signals"
+    path.write_text("{}")
+    async with watching(path) as watched:
+        folder.mkdir()
+        (folder / "one.toml").write_text("1")
+        await watched.until(2)
+        (folder / ".new").write_text("x")
+        (folder / ".new").rename(folder / "one.toml")
+        await watched.until(3)
+        (folder / "README").write_text("nobody's business")
+        (folder / "one.toml").unlink()
+        await watched.until(4)
