@@ -4,9 +4,9 @@ UV = .tools/bin/uv
 RUN = .venv/bin/python
 WORKERS ?= 2
 
-.PHONY: help setup demo test fuzz check lint cover test-agents crash sim bench clean
+.PHONY: help setup demo test fuzz check lint cover test-agents corpus-refresh crash sim bench clean
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready  ## make .venv with everything that is needed
 .venv/.ready: pyproject.toml uv.lock
@@ -45,6 +45,10 @@ sim: setup  ## simulate 2,000 fresh seeds of six hours each (COUNT=n, FROM=n); S
 test-agents: setup  ## the real agent CLIs, against a mock provider
 	$(RUN) tests/acceptance/install_agents.py
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile tests/acceptance -m agents
+
+corpus-refresh: setup  ## what the real agent CLIs write today beside what is recorded of them (ONLY="codex pi", INTO=folder)
+	$(RUN) tests/acceptance/install_agents.py $(ONLY)
+	@$(RUN) -m tests.corpus.refresh $(ONLY) $(if $(INTO),--into $(INTO))
 
 bench: setup  ## measure the speed anew, into docs/benchmarks.md; ONLY="record bump" only tells those
 	$(RUN) -m bench.run $(ONLY)
