@@ -18,6 +18,12 @@ MODELS = {
     "pi": "mock/mock-model",
     "aider": "openai/mock-model",
 }
+# Without these, Gemini asks how to log in, and tries again ten times.
+GEMINI = {
+    "security": {"auth": {"selectedType": "gemini-api-key"}},
+    "general": {"enableAutoUpdate": False, "maxAttempts": 1},
+    "privacy": {"usageStatisticsEnabled": False},
+}
 
 
 def program(agent: str) -> str:
@@ -28,7 +34,7 @@ def program(agent: str) -> str:
 
 
 def login(agent: str, url: str, key: str, *, oauth: bool = False) -> dict[str, Any]:
-    """What makes `agent` speak to the provider at `url` as `key`: the env and args of a tier. For pi see `settle`."""
+    """What makes `agent` speak to the provider at `url` as `key`: the env and args of a tier. See also `settle`."""
     chat = f"{url}/v1"
     match agent:
         case "claude-code":
@@ -57,12 +63,15 @@ def login(agent: str, url: str, key: str, *, oauth: bool = False) -> dict[str, A
 
 
 def settle(agent: str, home: Path, url: str) -> None:
-    """Write into a home what an agent takes from a file only: pi knows a provider by its models.json alone."""
+    """Write into a home what an agent takes from a file only: pi a provider, Gemini the kind of its login."""
     home.mkdir(parents=True, exist_ok=True)
     if agent == "pi":
         model = {"id": "mock-model", "contextWindow": 200_000, "maxTokens": 8_000}
         mock = {"baseUrl": f"{url}/v1", "api": "openai-completions", "apiKey": "MOCK_KEY", "models": [model]}
         (home / "models.json").write_text(json.dumps({"providers": {"mock": mock}}))
+    elif agent == "gemini":
+        (home / ".gemini").mkdir(exist_ok=True)
+        (home / ".gemini" / "settings.json").write_text(json.dumps(GEMINI))
 
 
 def _opencode(chat: str, key: str) -> dict[str, Any]:

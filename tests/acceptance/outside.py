@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.install_agents import node_path
+from tests.acceptance.logins import GEMINI
 from tests.acceptance.provider import Provider
 from tests.acceptance.provider_steps import Request, Step
 from tests.acceptance.real import MODELS, login, program
@@ -27,12 +28,6 @@ QUIET = {
     "gemini": {"NO_COLOR": "1"},
 }
 SETTINGS = {"claude-code": ".claude/settings.json", "codex": ".codex/hooks.json", "gemini": ".gemini/settings.json"}
-# Without these, Gemini asks how to log in, and tries again ten times.
-GEMINI = {
-    "security": {"auth": {"selectedType": "gemini-api-key"}},
-    "general": {"enableAutoUpdate": False, "maxAttempts": 1},
-    "privacy": {"usageStatisticsEnabled": False},
-}
 
 
 @dataclass(frozen=True)

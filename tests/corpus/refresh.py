@@ -21,8 +21,8 @@ from tests.acceptance.provider import Provider
 from tests.corpus.record import CASES, record, recordable
 from tests.corpus.shapes import shape_of
 
-TOGETHER = 2
-"""How many agents run at once: more of them only wait for each other."""
+TOGETHER = 4
+"""How many agents run at once: some of them only wait."""
 MOST_SHOWN = 40
 RESTS_ON = ("kind", "usage", "session")
 

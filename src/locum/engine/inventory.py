@@ -24,6 +24,12 @@ PATIENCE_S = 15.0
 MOST = 64 << 10
 """Bytes that a program may say when it is asked for its version."""
 _VERSION = re.compile(r"(?<![\w.-])v?(\d{1,9}(?:\.\d{1,9}){1,3}(?:[-+][0-9A-Za-z][0-9A-Za-z.-]{0,30})?)(?!\w)")
+_SETTINGS = re.compile(r"(?i)settings|config|conf\b|models|hosts|\.env$")
+"""Names of files in which a login may stand among much else."""
+_KEY = re.compile(
+    rb"""(?ix) (?: api[_-]?keys? | (?<!max) (?<!max_) tokens? | secret | password ) ["']?
+    \s* [:=] \s* (?! null\b | none\b | ["']{2} | \{\s*\} | \[ ) \S"""
+)
 _EMPTY: tuple[object, ...] = (None, {}, [], "")
 
 
@@ -150,13 +156,18 @@ def _login(agent: Agent, seat: Seat, env: Mapping[str, str], set_by_tier: frozen
 
 
 def _holds_login(path: Path) -> bool | None:
-    """Whether a login's file is there and holds anything; None when it cannot be read."""
+    """Whether a file is there and holds a login; None when it cannot be read.
+
+    What is made for logins holds one as soon as it holds anything; settings do when they name a key or a token.
+    """
     try:
         data = read_regular(path, LARGEST_LOGIN, follow=True)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return None
+    if _SETTINGS.search(path.name):
+        return _KEY.search(data) is not None
     try:
         return json.loads(data) not in _EMPTY
     except (ValueError, RecursionError):  # not JSON: then all that counts is whether there is anything

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from locum.agents.base import home_of
+from locum.agents.claude_code import ClaudeCode
 from locum.agents.registry import AGENTS
 from locum.config.load import load
 from locum.engine import inventory
@@ -157,6 +159,36 @@ def test_a_login_file_counts_when_it_holds_anything(tmp_path, content, there):
     (tmp_path / ".claude").mkdir()
     (tmp_path / ".claude" / ".credentials.json").write_text(content)
     (each,) = found(tmp_path)
+    assert each.login.there is there
+
+
+class Settled(ClaudeCode):
+    """An agent whose login may stand among its settings."""
+
+    def credentials(self, seat, env):
+        """Its settings."""
+        return tuple(
+            home_of(seat, env, "X", "") / name for name in ("settings.json", "models.json", ".env", "hosts.yml")
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "there"),
+    [
+        ("settings.json", '{"security": {"auth": {"selectedType": "openai"}}}', False),
+        ("settings.json", '{"security": {"auth": {"apiKey": "sk-x"}}}', True),
+        ("models.json", '{"models": [{"id": "m", "maxTokens": 8000}]}', False),
+        ("models.json", '{"providers": {"mock": {"apiKey": "MOCK_KEY"}}}', True),
+        (".env", "EDITOR=vi\nMAX_TOKENS=5\n", False),
+        (".env", "export OPENAI_API_KEY=sk-x\n", True),
+        ("settings.json", '{"apiKey": "", "token": null, "secret": {}, "password": none}', False),
+        ("hosts.yml", "github.com:\n  oauth_token: gho_x\n", True),
+    ],
+)
+def test_settings_are_a_login_when_they_name_a_key(tmp_path, name, content, there):
+    """Settings that are there are no login by themselves; a key, a token or a secret with a value in them is."""
+    (tmp_path / name).write_text(content)
+    (each,) = found(tmp_path, agents={"claude-code": Settled()})
     assert each.login.there is there
 
 
