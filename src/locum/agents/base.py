@@ -103,6 +103,7 @@ class Mark(StrEnum):
     SESSION = "session"  # `text` is the session id
     MESSAGE = "message"  # `text` is the message (by `model`) that begins: what follows in this file may not name it
     SAID = "said"  # `text` is something the agent said to its user
+    PIECE = "piece"  # `text` is a piece of it, which goes on where the piece before it ended
     DONE = "done"  # the agent's terminal event, with success; `tokens` what it says was spent, not to be counted
     FAILED = "failed"  # a failure: `kind` when its type is known, else `text` and `status` are what there is
     LIMIT = "limit"  # a vendor window's reading: `window`, `reset_ms`, `used`, `text` its status

@@ -1,17 +1,17 @@
-"""The hooks of Gemini CLI, and its chat log: they can stop everything, but are not called once a turn has failed."""
+"""The hooks of Gemini CLI: they can stop everything, but are not called once a turn has failed."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from locum.agents import hooks, lines
-from locum.agents.base import Line, Signal, Source
+from locum.agents.base import Agent, Line, Signal
 from locum.agents.hooks import Hook, Moment, Stop, Told
 from locum.policy.failure import Failure
-from locum.policy.usage import Tokens, Usage
+from locum.policy.usage import Usage
 
 _MOMENTS = {
     "BeforeAgent": Moment.PROMPT,
@@ -26,7 +26,7 @@ _SHOWN = frozenset({"SessionStart", *_MOMENTS}) - {"SessionEnd"}
 
 
 class GeminiHooks:
-    """What Gemini CLI tells its hooks. locum does not run this agent itself, so its chat log is read here."""
+    """What Gemini CLI tells its hooks."""
 
     agent = "gemini"
     folder = ".gemini"
@@ -48,6 +48,10 @@ class GeminiHooks:
         "are not known here. A turn that was stopped ends as if it had gone well, with exit code 0."
     )
 
+    def __init__(self, agent: Agent) -> None:
+        """Read and judge as `agent` does, Gemini CLI's own adapter."""
+        self._agent = agent
+
     def told(self, body: Mapping[str, Any]) -> Told:
         """What a hook's JSON tells. It has no id for a turn."""
         told = hooks.heard(body, _MOMENTS)
@@ -61,16 +65,12 @@ class GeminiHooks:
         return f"{glob.escape(folder)}/{told.session}/*.jsonl"
 
     def read(self, line: Line) -> tuple[Usage | Signal, ...]:
-        """What one line of a chat log tells: a message, or several that are set anew."""
-        if line.source is not Source.TRANSCRIPT or b'"tokens"' not in line.data:
-            return ()
-        row = lines.parse(line.data) or {}
-        messages = lines.items(lines.table(row.get("$set")).get("messages"))
-        return tuple(used for message in (row, *messages) for used in _usage(message, line.session))
+        """What one line of a chat log tells."""
+        return self._agent.read(line)
 
-    def verdict(self, signals: Sequence[Signal], now_ms: int, timezone: str) -> Failure | None:  # noqa: ARG002
-        """None: nothing tells of a failure."""
-        return None
+    def verdict(self, signals: Sequence[Signal], now_ms: int, timezone: str) -> Failure | None:
+        """The failure that these signals mean. A chat log tells of none."""
+        return hooks.failure(self._agent, signals, now_ms, timezone)
 
     def answer(self, told: Told, stop: Stop | None, note: str = "") -> dict[str, Any]:
         """A prompt that is denied is forgotten, and so is a request to the model: the turn ends, and says why. A tool
@@ -87,17 +87,3 @@ class GeminiHooks:
         """What stands in settings.json. Times are milliseconds there."""
         called = {"name": "locum", "type": "command", "command": command, "timeout": hook.seconds * 1_000}
         return hooks.entry(hook, called)
-
-
-def _usage(message: Mapping[str, Any], session: str) -> Iterator[Usage]:
-    """What one message cost. The same message is written again with each of its tool calls."""
-    used, key = lines.table(message.get("tokens")), lines.key(message.get("id"))
-    cached = lines.count(used.get("cached"))
-    tokens = Tokens(
-        input=max(0, lines.count(used.get("input")) - cached) + lines.count(used.get("tool")),
-        output=lines.count(used.get("output")) + lines.count(used.get("thoughts")),
-        cache_read=cached,
-    )
-    if message.get("type") == "gemini" and key and tokens:
-        model, at_ms = lines.text(message.get("model")) or None, lines.moment_ms(message.get("timestamp"))
-        yield Usage(key, tokens, model, lines.session(session) or None, at_ms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from locum.agents.base import End, Mark, Signal, Success, Verdict
 from locum.agents.resets import parse_reset
@@ -11,6 +11,7 @@ from locum.agents.rules import Match, Rule, Where, first_match
 from locum.policy.failure import Failure, FailureKind
 
 _LONGEST_EVIDENCE = 500
+_LONGEST_SAID = 32_000
 _STATUSES = {
     400: FailureKind.INVALID_REQUEST,
     401: FailureKind.AUTH_ERROR,
@@ -27,14 +28,33 @@ _STATUSES = {
 _COARSE = frozenset(
     {FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT, FailureKind.INVALID_REQUEST, FailureKind.UNKNOWN},
 )
+_FORBIDDEN = 403  # of a login, of money, of a place
 _TIMED = frozenset({FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT})
 _SERVER = frozenset({FailureKind.SERVER_ERROR, FailureKind.OVERLOADED})
-_PROGRESS = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE, Mark.DONE, Mark.FAILED, Mark.RETRY})
+WORK = frozenset({Mark.SAID, Mark.PIECE, Mark.TOOL, Mark.TOOL_DONE})
+"""The marks that tell of work: that there was some matters, not how much of it."""
+_PROGRESS = WORK | {Mark.DONE, Mark.FAILED, Mark.RETRY}
 _TOOLS = frozenset({Mark.TOOL, Mark.TOOL_DONE})
 _NEVER_STARTED = {
     126: "is not executable: check its permissions",
     127: "was not found: install it, or mend the tier's `{setting}`",
 }
+
+
+@dataclass
+class Pieces:
+    """What an agent says in pieces, put together as they come."""
+
+    _text: str = ""
+
+    def join(self, signal: Signal) -> Signal:
+        """`signal`, and if it is a piece, with all that was said before it in the same breath."""
+        if signal.mark is Mark.PIECE:
+            self._text = (self._text + signal.text)[-_LONGEST_SAID:]
+            return replace(signal, text=self._text)
+        if signal.mark in _PROGRESS:
+            self._text = ""
+        return signal
 
 
 def verdict(program: str, rules: Sequence[Rule], end: End, signals: Sequence[Signal]) -> Verdict:
@@ -46,7 +66,7 @@ def verdict(program: str, rules: Sequence[Rule], end: End, signals: Sequence[Sig
     if last is not None:
         return judge(last, rules, end, signals)
     retry = _retrying(signals)
-    if retry is not None and (end.exit is None or killed_by(end.exit) is not None):
+    if retry is not None and (end.exit in (None, 0) or killed_by(end.exit) is not None):
         return judge(retry, rules, end, signals)
     return (
         by_exit(program, end)
@@ -67,6 +87,20 @@ def outcome(signals: Sequence[Signal]) -> Signal | None:
     return last
 
 
+def standing(signals: Sequence[Signal]) -> tuple[Signal, ...]:
+    """These signals without a success that was told right behind a failure: for agents that say so whatever happened.
+
+    One with work between the two stands, for the failure was overcome.
+    """
+    kept, failed = [], False
+    for signal in signals:
+        if signal.mark is Mark.DONE and failed:
+            continue
+        failed = signal.mark is Mark.FAILED or (failed and signal.mark not in WORK)
+        kept.append(signal)
+    return tuple(kept)
+
+
 def judge(told: Signal, rules: Sequence[Rule], end: End, signals: Sequence[Signal]) -> Failure:
     """The failure that `told` (a FAILED or RETRY) is, with what limits and sentences add to it."""
     kind, rule = _typed(told)
@@ -74,14 +108,19 @@ def judge(told: Signal, rules: Sequence[Rule], end: End, signals: Sequence[Signa
     match: Match | None = None
     if kind is FailureKind.RATE_LIMIT and limit is not None:
         kind, rule = FailureKind.USAGE_LIMIT, limit.rule
-    elif kind is None or kind in _COARSE or (kind is FailureKind.SERVER_ERROR and told.status is None):
+    elif kind is None or kind in _COARSE or kind is FailureKind.SERVER_ERROR or told.status == _FORBIDDEN:
         match = first_match(rules, "message", told.text, veto_limits=kind in _SERVER)
+        if match is not None and kind in _SERVER and told.status is not None and match.rule.kind not in _SERVER:
+            match = None  # the status says more than the sentence
         if match is not None and match.rule.kind is not kind:
             kind, rule = match.rule.kind, match.rule.id
     if kind is not FailureKind.USAGE_LIMIT:
         limit = None
     reset_ms = told.reset_ms or (limit.reset_ms if limit else None)
-    if reset_ms is None and kind in _TIMED and (match is None or match.rule.reset or kind is FailureKind.RATE_LIMIT):
+    throttled = kind is FailureKind.RATE_LIMIT
+    waited = throttled and told.mark is Mark.RETRY  # as long as it was told to, and has tried again
+    tells = match is None or match.rule.reset or throttled
+    if reset_ms is None and not waited and kind in _TIMED and tells:
         reset_ms = parse_reset(told.text, end.ended_ms, end.timezone)
     return Failure(
         kind=kind or FailureKind.UNKNOWN,
@@ -134,8 +173,16 @@ def killed_by(code: int) -> int | None:
 
 
 def last_said(signals: Sequence[Signal]) -> str:
-    """The last thing the agent said to its user."""
-    return next((signal.text for signal in reversed(signals) if signal.mark is Mark.SAID), "")
+    """The last thing the agent said to its user, put together where it came in pieces."""
+    pieces: list[str] = []
+    for signal in reversed(signals):
+        if signal.mark is Mark.PIECE:
+            pieces.append(signal.text)
+        elif pieces:
+            break
+        elif signal.mark is Mark.SAID:
+            return signal.text
+    return "".join(reversed(pieces))
 
 
 def last_line(end: End) -> str:

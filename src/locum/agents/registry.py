@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from locum.agents.base import Agent
 from locum.agents.claude_code import ClaudeCode
@@ -10,21 +10,28 @@ from locum.agents.claude_hooks import ClaudeHooks
 from locum.agents.codex import Codex
 from locum.agents.codex_hooks import CodexHooks
 from locum.agents.command import ProgramAgent
+from locum.agents.gemini import Gemini
 from locum.agents.gemini_hooks import GeminiHooks
 from locum.agents.hooks import Hooks
+from locum.agents.qwen import Qwen
 from locum.agents.rules import Rule
 from locum.errors import NotFoundError
 
 
 def agents(own_rules: Sequence[Rule] = ()) -> Mapping[str, Agent]:
     """Every agent by its name, judging by the user's `own_rules` ahead of the shipped ones."""
-    known: tuple[Agent, ...] = (ClaudeCode(own_rules), Codex(own_rules), ProgramAgent(own_rules))
+    kinds: tuple[Callable[[Sequence[Rule]], Agent], ...] = (ClaudeCode, Codex, Gemini, Qwen, ProgramAgent)
+    known = [kind(own_rules) for kind in kinds]
     return {agent.name: agent for agent in known}
 
 
 def hooks(agents: Mapping[str, Agent]) -> Mapping[str, Hooks]:
     """The hooks of every agent program that has some, by its name, read and judged as `agents` do."""
-    known: tuple[Hooks, ...] = (ClaudeHooks(agents[ClaudeCode.name]), CodexHooks(agents[Codex.name]), GeminiHooks())
+    known: tuple[Hooks, ...] = (
+        ClaudeHooks(agents[ClaudeCode.name]),
+        CodexHooks(agents[Codex.name]),
+        GeminiHooks(agents[Gemini.name]),
+    )
     return {each.agent: each for each in known}
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from locum.agents import judge
 from locum.agents.base import Agent, End, Line, Mark, Seat, Signal, Source, Verdict
 from locum.agents.registry import AGENTS
 from locum.policy.usage import NO_TOKENS, Tokens, Usage
@@ -26,7 +27,6 @@ RECORDED_MS = round(datetime(2026, 11, 22, 7, tzinfo=UTC).timestamp() * 1000)
 """When the runs of the corpus ended, unless they say so themselves."""
 STREAMS = ((Source.OUT, "stdout"), (Source.ERR, "stderr"))
 TRANSCRIPT = "transcript.jsonl"
-_WORK = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE})
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Reading:
     _signals: deque[Signal] = field(default_factory=lambda: deque(maxlen=SIGNALS_KEPT))
     _limits: dict[tuple[str | None, str | None], Signal] = field(default_factory=dict)
     _tool: Signal | None = None
+    _pieces: judge.Pieces = field(default_factory=judge.Pieces)
     _message: str = ""
     _model: str | None = None
 
@@ -76,7 +77,8 @@ class Reading:
         """Whether what was spent is known; else `spent` is the least it can be."""
         return bool(self.by_key) or (self.agent.reports_usage and not self._uncounted)
 
-    def _heed(self, signal: Signal) -> None:
+    def _heed(self, told: Signal) -> None:
+        signal = self._pieces.join(told)
         match signal.mark:
             case Mark.SESSION:
                 self.session = signal.text
@@ -90,7 +92,7 @@ class Reading:
                 self._uncounted = bool(signal.tokens)
             case Mark.TOOL:
                 self._tool = signal
-        if signal.mark in _WORK and self._signals and self._signals[-1].mark in _WORK:
+        if signal.mark in judge.WORK and self._signals and self._signals[-1].mark in judge.WORK:
             self._signals[-1] = signal  # that there was work is told, not how much of it
         elif signal.mark not in (Mark.MESSAGE, Mark.LIMIT):
             self._signals.append(signal)

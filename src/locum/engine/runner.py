@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import structlog
 
+from locum.agents import judge
 from locum.agents.base import Agent, End, Mark, Seat, Signal, Source, Success
 from locum.clock import Clock
 from locum.engine.process import Process
@@ -34,7 +35,6 @@ RETRYING_FOR = 60.0
 """Seconds an agent may go on retrying by itself; after that the supervisor's own answer is better."""
 DISK_PAUSE = 2.0
 SIGNALS_KEPT = 1_000
-WORK = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE})
 SAID_KEPT = 4_000
 EVIDENCE_KEPT = 300
 TEXT_KEPT = 32_000
@@ -84,6 +84,7 @@ class Runner:
     """The tool call told last: that a run has used one matters, whatever it said since."""
     _session: str = ""
     _said: str = ""
+    _pieces: judge.Pieces = field(default_factory=judge.Pieces)
     _note: str = ""
     _total: Tokens | None = None
     _saw_usage: bool = False
@@ -209,6 +210,7 @@ class Runner:
         except StateError as error:
             log.error("usage_not_recorded", run=self.watched.run.id, error=str(error))  # noqa: TRY400
             self._behind = True
+            self._pieces = judge.Pieces()
             for tail in self._tails.values():
                 tail.rewind()
             return False
@@ -263,14 +265,15 @@ class Runner:
 
     async def _heed(self, told: Signal) -> None:
         signal = replace(told, text=told.text[:TEXT_KEPT]) if len(told.text) > TEXT_KEPT else told
+        signal = self._pieces.join(signal)
         match signal.mark:
             case Mark.SESSION:
                 if signal.text and signal.text != self._session:
                     self._session = signal.text
                     await self.ledger.saw_session(self.watched.run.id, signal.text, self.clock.now_ms())
                     self._looked_for_transcripts = -TRANSCRIPTS_EVERY
-            case Mark.SAID:
-                self._said = told.text[-SAID_KEPT:]
+            case Mark.SAID | Mark.PIECE:
+                self._said = (signal if signal.mark is Mark.PIECE else told).text[-SAID_KEPT:]
                 self._retrying = None
             case Mark.TOOL:
                 self._tool = signal
@@ -291,7 +294,7 @@ class Runner:
                 self._limits[signal.window, signal.model] = signal  # the last reading is what matters
             case Mark.DONE:
                 self._uncounted = bool(signal.tokens)
-        if signal.mark in WORK and self._signals and self._signals[-1].mark in WORK:
+        if signal.mark in judge.WORK and self._signals and self._signals[-1].mark in judge.WORK:
             self._signals[-1] = signal  # that there was work is told, not how much of it
         elif signal.mark not in (Mark.MESSAGE, Mark.LIMIT):
             self._signals.append(signal)

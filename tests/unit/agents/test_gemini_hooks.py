@@ -10,6 +10,7 @@ import pytest
 from locum.agents.base import Line, Mark, Signal, Source
 from locum.agents.hooks import Hook, Moment, Stop
 from locum.agents.registry import AGENTS, hooks
+from locum.agents.replay import TRANSCRIPT, cases
 from locum.policy.usage import Tokens, Usage
 
 HOOKS = hooks(AGENTS)["gemini"]
@@ -104,8 +105,11 @@ def test_only_the_chat_log_is_read() -> None:
 
 
 def test_no_failure_is_ever_claimed() -> None:
-    """Nothing it tells is evidence of one, and people are told that it is not known."""
-    assert HOOKS.verdict([Signal(Mark.FAILED, "429")], 0, "UTC") is None
+    """No row of any recorded chat log is evidence of one, and people are told that it is not known."""
+    rows = [line for case in cases() if case.agent == "gemini" for line in case.lines(Source.TRANSCRIPT, TRANSCRIPT)]
+    signals = [item for row in rows for item in HOOKS.read(row) if isinstance(item, Signal)]
+    assert {signal.mark for signal in signals} == {Mark.SESSION}
+    assert HOOKS.verdict(signals, 0, "UTC") is None
     assert "failed" in HOOKS.cannot
 
 
