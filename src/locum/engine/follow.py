@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio.lowlevel
 
-from locum.agents.base import Agent, Mark, Signal, Source
+from locum.agents.base import Agent, Line, Mark, Signal, Source
 from locum.clock import Clock
 from locum.engine.bell import Bell
 from locum.engine.redact import Redactor
@@ -104,37 +105,62 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
     }
     spool = service.spool(run.id)
     hide = service.redactor()
-    tails = (Tail(spool.out, Source.OUT, run.id), Tail(spool.err, Source.ERR, run.id))
+    streams = [
+        _Stream(agent, Tail(path, source, run.id), hide)
+        for source, path in ((Source.OUT, spool.out), (Source.ERR, spool.err))
+    ]
     while True:
         heard = service.bell.heard()
         over = (await service.ledger.run(run.id)).state is not RunState.RUNNING
-        for tail in tails:
-            for text in _texts(agent, tail, hide, last=over):
+        for stream in streams:
+            for text in stream.texts(last=over):
                 if text is None:
                     await anyio.lowlevel.checkpoint()
                 else:
-                    yield {"type": "output", "run": run.id, "stream": tail.source.value, "text": text}
+                    yield {"type": "output", "run": run.id, "stream": stream.tail.source.value, "text": text}
         if over:
             break
-        await service.bell.wait(heard, 0 if any(tail.behind for tail in tails) else LOOK_EVERY)
+        await service.bell.wait(heard, 0 if any(stream.tail.behind for stream in streams) else LOOK_EVERY)
     run = await service.ledger.run(run.id)
     if run.state is RunState.FAILED:
         yield _failed(run)
 
 
-def _texts(agent: Agent, tail: Tail, hide: Redactor, *, last: bool) -> Iterator[str | None]:
-    """What a person wants to read of the new lines: what the agent said, or plain output as it is; None at times."""
-    for written in tail.read(last=last):
-        if written is None:
-            yield None
-            continue
-        line = hide.line(written)
-        told = agent.read(line)
-        said = [each.text for each in told if isinstance(each, Signal) and each.mark is Mark.SAID]
+@dataclass
+class _Stream:
+    """One stream of a run, and what its agent has said of a line that has not ended yet."""
+
+    agent: Agent
+    tail: Tail
+    hide: Redactor
+    begun: str = ""
+
+    def texts(self, *, last: bool) -> Iterator[str | None]:
+        """What people want to read of the new lines: what the agent said, or plain output as it is; None at times."""
+        for written in self.tail.read(last=last):
+            if written is None:
+                yield None
+            else:
+                yield from map(self.hide, self._texts(self.hide.line(written)))
+        if last and self.begun:
+            yield self.hide(self.begun)
+            self.begun = ""
+
+    def _texts(self, line: Line) -> Iterator[str]:
+        told = self.agent.read(line)
+        said = [each for each in told if isinstance(each, Signal) and each.mark in (Mark.SAID, Mark.PIECE)]
+        pieces = "".join(each.text for each in said if each.mark is Mark.PIECE)
+        if pieces:
+            *whole, self.begun = (self.begun + pieces).split("\n")
+            yield from whole
+            return
+        if self.begun:
+            yield self.begun
+            self.begun = ""
         if said:
-            yield from map(hide, said)
-        elif not told and not (agent.speaks_json and line.data.lstrip().startswith(b"{")):
-            yield hide(line.data.decode("utf-8", "replace"))
+            yield from (each.text for each in said)
+        elif not told and not (self.agent.speaks_json and line.data.lstrip().startswith(b"{")):
+            yield line.data.decode("utf-8", "replace")
 
 
 def _failed(run: Run) -> dict[str, Any]:
