@@ -255,16 +255,12 @@ def _asked(line: HookLine, payload: Json) -> Json | None:
 
 def _attribution(line: HookLine, status: Json | None, answer: Json | None) -> str:
     """Whom usage counts for: what the daemon says, else what it will go by."""
-    from locum.agents.registry import AGENTS
-
     if answer and (whose := answer["attributed"]):
         return f"usage counts for {_place(whose)}"
     if line.tier:
         return f"usage counts for {line.names()}"
     if answer and status:
         return f"usage counts for no tier: {_nobody(line, status)}"
-    if line.agent not in AGENTS:
-        return f"usage shows as unattributed: no tier runs {line.agent}, so name one with --tier"
     which = f"the only tier of chain {line.chain}" if line.chain else "the only tier"
     return f"usage counts for {which} with this agent and home; where no single one has them it shows as unattributed"
 

@@ -58,7 +58,6 @@ def test_what_hooks_cannot_do_is_said(cli):
         (("codex",), "usage counts for the only tier with this agent and home; where"),
         (("codex", "--chain", "side"), "usage counts for the only tier of chain side with this agent and home; where"),
         (("codex", "--tier", "a"), "usage counts for tier a\n"),
-        (("gemini",), "usage shows as unattributed: no tier runs gemini, so name one with --tier\n"),
         (("gemini", "--chain", "side", "--tier", "a"), "usage counts for tier a of chain side\n"),
     ],
 )
