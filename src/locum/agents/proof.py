@@ -53,11 +53,13 @@ class What(StrEnum):
 class Trial:
     """One thing tried: `on` is the case or the sentence, `rule` whose proof it belongs to or who decided.
 
-    `expected` and `told` are failure kinds, `success` or `nothing`; `wrong` says what is not as it should be, or "".
+    `about` is the kind that it is a trial of, `expected` and `told` are failure kinds, `success` or `nothing`;
+    `wrong` says what is not as it should be, or "".
     """
 
     what: What
     on: str
+    about: str
     expected: str
     told: str
     rule: str = ""
@@ -109,7 +111,7 @@ def _judged(case: Case, known: Mapping[str, Agent], own: Collection[str]) -> Tri
         differing += [f"its {name} is told as {one}, not {other}" for name, one, other in facts if one != other]
     if reading.spent != Tokens(**expected["usage"]):
         differing.append(f"it is counted as {tuple(reading.spent)}")
-    return Trial(What.RUN, case.name, wanted, _kind(told), rule, "; ".join(differing))
+    return Trial(What.RUN, case.name, wanted, wanted, _kind(told), rule, "; ".join(differing))
 
 
 def texts(case: Case, reading: Reading) -> Iterator[tuple[Where, str]]:
@@ -141,9 +143,9 @@ def _named(rule: Rule, agent: str, cases: Sequence[Case], sentences: Sequence[st
     """That a rule names what proves it, and that this is there."""
     case = _case_of(rule, cases)
     wrong = ""
-    if not (rule.case or rule.said):
+    if rule.origin == SHIPPED and not (rule.case or rule.said):
         wrong = "it names neither a recorded run (case) nor a sentence (said) that it is for"
-    elif not rule.twins:
+    elif rule.origin == SHIPPED and not rule.twins:
         wrong = "it names no twins: sentences near to its own that it must leave alone"
     elif rule.case and case is None:
         wrong = f"there is no recorded run {agent}/{rule.case}"
@@ -151,7 +153,7 @@ def _named(rule: Rule, agent: str, cases: Sequence[Case], sentences: Sequence[st
         wrong = f"its recorded run {case.name} is {case.expected['kind'] or SUCCESS}, not {rule.kind}"
     elif case is not None and len(sentences) == len(rule.said):
         wrong = f"it does not fit its own recorded run {case.name}"
-    yield Trial(What.PROOF, rule.case or "its sentences", rule.kind, rule.kind, rule.id, wrong)
+    yield Trial(What.PROOF, rule.case or "its sentences", rule.kind, rule.kind, rule.kind, rule.id, wrong)
 
 
 def _fits(rule: Rule, rules: Sequence[Rule], agent: Agent, sentences: Sequence[str]) -> Iterator[Trial]:
@@ -167,7 +169,7 @@ def _fits(rule: Rule, rules: Sequence[Rule], agent: Agent, sentences: Sequence[s
             elif "message" in rule.where:
                 verdict = agent.verdict(End(1, RECORDED_MS), [Signal(Mark.FAILED, sentence, rule="proof")])
                 wrong = wrong or ("" if _kind(verdict) == rule.kind else f"it is told as {_kind(verdict)}")
-        yield Trial(What.SENTENCE, sentence, rule.kind, told, rule.id, wrong)
+        yield Trial(What.SENTENCE, sentence, rule.kind, rule.kind, told, rule.id, wrong)
 
 
 def _same(taker: Rule, rule: Rule, sentence: str) -> bool:
@@ -189,14 +191,14 @@ def _left_alone(rule: Rule, agent: Agent, sentences: Sequence[str]) -> Iterator[
     for what, sentence in near:
         fits = any(_tells(rule, agent, where, sentence) for where in rule.where)
         wrong = f"it fits this, and tells {rule.kind}" if fits else ""
-        yield Trial(what, sentence, NOTHING, rule.kind if fits else NOTHING, rule.id, wrong)
+        yield Trial(what, sentence, rule.kind, NOTHING, rule.kind if fits else NOTHING, rule.id, wrong)
     if rule.kind in _LIMITS and "message" in rule.where:
         for sentence in sentences:
             failed = [Signal(Mark.FAILED, sentence, kind, status, rule="proof") for kind, status in _SERVER]
             told = [_kind(agent.verdict(End(1, RECORDED_MS), [each])) for each in failed]
             worst = next((kind for kind in told if kind in _LIMITS), "")
             wrong = f"a server that fails and says this is told as {worst}" if worst else ""
-            yield Trial(What.SERVER, sentence, NOTHING, worst or NOTHING, rule.id, wrong)
+            yield Trial(What.SERVER, sentence, rule.kind, NOTHING, worst or NOTHING, rule.id, wrong)
 
 
 def _tells(rule: Rule, agent: Agent, where: Where, sentence: str) -> bool:
@@ -237,7 +239,7 @@ def _quoted(agent: Agent, cases: Sequence[Case], sentences: Mapping[Rule, Sequen
         for sentence in each:
             told = SUCCESS if stays else _kind(_quoting(agent, case, answer, sentence))
             wrong = "" if told == SUCCESS else f"{case.name}, quoting this in its answer, is told as {told}"
-            yield Trial(What.QUOTED, sentence, SUCCESS, told, rule.id, wrong)
+            yield Trial(What.QUOTED, sentence, rule.kind, SUCCESS, told, rule.id, wrong)
 
 
 def _answered(cases: Sequence[Case]) -> tuple[Case | None, str]:
