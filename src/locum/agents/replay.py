@@ -103,8 +103,9 @@ class Case:
     """One recorded run in a folder of its own, with what a person expects of it.
 
     `meta.json` holds `agent`, `case` (its name) and `exit` (null: nobody wrote one). Where its transcript had lain
-    below the agent's home is `place`, with `chosen`, the session, if that was chosen before the start. `ended_ms`
-    and `timezone` are for sentences that tell a time of day.
+    below the agent's home is `place`, with `chosen`, the session, if that was chosen before the start. `kept`: it was
+    taken from a spool, its transcript found already. `ended_ms` and `timezone` are for sentences that tell a time of
+    day.
     """
 
     folder: Path
@@ -141,7 +142,7 @@ class Case:
         """Whether `sources` of its agent, asked for the session as far as it was told, lead to the transcript."""
         place = self.meta.get("place")
         if not place:
-            return False
+            return bool(self.meta.get("kept"))
         patterns = agent.sources(Seat("t", home=HOME), CWD, session or self.meta.get("chosen", ""), {"HOME": "/none"})
         return any(leads_to(pattern, HOME / place) for pattern in patterns)
 

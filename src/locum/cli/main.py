@@ -47,6 +47,9 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "hooks": ("hooks", "Have an agent's own sessions counted and stopped like tasks."),
         "report": ("report", "Tell what a runner of yours used, and hear whether to go on."),
     },
+    "Failures": {
+        "signals": ("signals", "List, prove, try and add the rules that read failures."),
+    },
     "Borrow a tier": {
         "env": ("borrow", "Print the active tier's environment for a shell."),
         "exec": ("borrow", "Run a command in the active tier's environment."),

@@ -90,17 +90,22 @@ def rules_in(files: Iterable[RuleFile], taken: Collection[str] = ()) -> tuple[Si
 
 
 def rule_in(file: RuleFile) -> SignalRule:
-    """The rule in one file. Raises InvalidConfigError with all that is wrong with it."""
-    table = _table(file)
-    try:
-        rule = SignalRule.model_validate_json(json.dumps(table, default=str))
-    except ValidationError as error:
-        issues = issues_of(error, ("signals", 0))
-        raise InvalidConfigError(_problem(file, issue) for issue in issues) from error
+    """The rule in one file of the folder. Raises InvalidConfigError with all that is wrong with it."""
+    rule = rule_told(file)
     if file.path.name != f"{rule.id}{SUFFIX}":
         why = f"the rule in it is `{rule.id}`, and a rule is found by its file"
         raise _refused(file.path, f"the file is called `{plain(file.path.name)}`", why, f"call it `{rule.id}{SUFFIX}`")
     return rule
+
+
+def rule_told(file: RuleFile) -> SignalRule:
+    """The rule in any file. Raises InvalidConfigError with all that is wrong with it."""
+    table = _table(file)
+    try:
+        return SignalRule.model_validate_json(json.dumps(table, default=str))
+    except ValidationError as error:
+        issues = issues_of(error, ("signals", 0))
+        raise InvalidConfigError(_problem(file, issue) for issue in issues) from error
 
 
 def _table(file: RuleFile) -> dict[str, Any]:

@@ -11,22 +11,28 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
+from locum.agents.replay import CORPUS
 from locum.cli.client import Client
 from locum.cli.main import locum
 from locum.cli.work import submitted
 from locum.engine.post_task import result
+from locum.engine.spool import Spool
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.task import Ending, PostTaskState, Run, RunState
 from locum.policy.usage import Tokens, Usage
 from locum.policy.vendor import VendorWindow
+from locum.store.ledger import Ledger
+from locum.store.worker import InlineWorker
 from locum.web.app import build
+from tests.ledgers import START, plan_of, started
 from tests.unit.web.asgi import CONFIG, Caller, supervised
 
 pytestmark = pytest.mark.anyio
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "specs" / "json.md"
 PIECE = {"tier": "one", "tokens": {"input": 3}, "model": "m", "provider": "p", "session": "s", "cost_usd": 0.01}
-SHAPES = {"standing", "hold", "measure", "tokens", "task fields", "attempt", "followed by", "vendor window"}
+RELOADED = {"result": "applied", "path": "p", "problems": ["none"]}
+SHAPES = {"standing", "hold", "measure", "tokens", "task fields", "attempt", "followed by", "vendor window", "score"}
 """Sections that are parts of others."""
 
 
@@ -131,6 +137,41 @@ async def waiting(app, call, folder):
     return task, told
 
 
+async def unexplained(state):
+    """The ledger and the spool of a host on which a run failed for a reason that no rule knew."""
+    ledger = await Ledger.open(state / "locum.db", plan_of(), START, InlineWorker())
+    run = await started(ledger)
+    Spool(state / "runs" / run.id).create("x")
+    await ledger.end_run(run.id, Ending(RunState.FAILED, exit=1), Failure(FailureKind.UNKNOWN, "what?"), START + 1)
+    await ledger.close()
+
+
+async def rules_told(folder):
+    """What the verbs of rules answer: of a run, of rules, of a proof that fails, of a rule that comes and goes."""
+    config = folder / "ruled" / "service.json"
+    config.parent.mkdir()
+    await unexplained(config.parent)
+    wide = {"id": "wide", "agent": "codex", "kind": "crash", "pattern": "You.ve hit", "model": "m"}
+    config.write_text(json.dumps({"failover": {"tiers": [{"name": "one", "agent": "codex"}]}, "signals": [wide]}))
+
+    def told(*asked):
+        done = CliRunner().invoke(
+            locum, ["--config", str(config), "--state", str(config.parent), "signals", *asked, "--json"]
+        )
+        return json.loads(done.stdout)
+
+    limit = CORPUS / "claude-code" / "usage_limit.oauth" / "stdout"
+    explained = told("explain", "--agent", "claude-code", "--exit", "1", "--stdout", str(limit))
+    rule = ["--id", "mine", "--agent", "codex", "--kind", "crash", "--pattern", "The moon", "--remedy", "Wait"]
+    return {
+        "signals explain": [explained],
+        "signals list": [told("list")],
+        "signals test": [told("test")],
+        "signals add": [told("add", *rule), {**told("remove", "mine"), "trials": 0, "kept": "", "daemon": RELOADED}],
+        "signals unknown": [told("list", "--unknown")],
+    }
+
+
 async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, monkeypatch):
     """A program written from the page alone finds every key it reads about, and meets none that it does not."""
     page = sections()
@@ -180,6 +221,7 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
         patched.setattr(Client, "post", lambda *_: answers["hook test"][0])
         done = CliRunner().invoke(locum, ["hooks", "install", "codex", "--json", *place])
         answers["hooks"].append(json.loads(done.stdout))
+    answers |= await rules_told(tmp_path)
     (tmp_path / "bad.json").write_text("{}")
     for name in ("bad.json", "service.json"):
         checked = CliRunner().invoke(locum, ["check", "--config", str(tmp_path / name), "--json"])

@@ -113,3 +113,10 @@ UPDATE run SET session = :session WHERE id = :id;
 -- name: prune_prompts
 -- Delete the prompts of tasks that ended long ago.
 DELETE FROM prompt WHERE task IN (SELECT id FROM task WHERE ended_ms < :before_ms);
+
+-- name: unexplained_runs
+-- The newest runs that failed for a reason that no rule knew.
+SELECT id, task, number, chain, tier, agent, account, model, guard, cwd, state, started_ms, ended_ms, exit,
+    failure, reason, rule, session, said, next, wait_ms, lost_session, input, output, cache_read, cache_write,
+    usage_known
+FROM run WHERE failure = 'unknown' ORDER BY seq DESC LIMIT :limit;
