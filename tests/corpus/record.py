@@ -169,14 +169,24 @@ def _masks(place: Path, url: str, key: str) -> list[tuple[bytes, bytes]]:
         url.removeprefix("http://"): "127.0.0.1:4000",
         key: "key-live",
     }
-    mangled = {_mangled(name): _mangled(known) for name, known in names.items() if name.startswith("/")}
+    mangled = {
+        as_name(name): as_name(known)
+        for name, known in names.items()
+        for as_name in (_mangled, _dashed)
+        if name.startswith("/")
+    }
     masks = [(name.encode(), known.encode()) for name, known in (names | mangled).items()]
     return sorted(masks, key=lambda mask: -len(mask[0]))
 
 
 def _mangled(path: str) -> str:
-    """A path as some agents make a folder's name of it."""
+    """A path as Claude Code and Qwen make a folder's name of it."""
     return path.replace("/", "-").replace(".", "-").replace("_", "-")
+
+
+def _dashed(path: str) -> str:
+    """A path as pi does."""
+    return path.strip("/").replace("/", "-")
 
 
 def _masked(data: bytes, masks: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -14,6 +14,7 @@ TELLING = re.compile(r"(?i)(?:error|reason|status|failure|fatal|retryable|exitco
 """Keys of which that is true by their name."""
 SENTENCES = frozenset({"message", "error", "errorMessage", "error_message", "result", "detail", "details", "text"})
 """Keys whose values are sentences, which rules of text are made for."""
+_FRAME = re.compile(r"\s+at .+(?::\d+|<anonymous>|native)\W*$")
 _WORD = re.compile(r"[A-Za-z][\w.:/-]{0,48}")
 _VARIABLE = re.compile(r"[0-9a-f]{8,}|\d{3,}|^\d|[/\\]|^(?:mock|claude|gpt|gemini|text)-", re.IGNORECASE)
 _MASKS = (
@@ -55,7 +56,7 @@ def _stream(data: bytes) -> Iterator[str]:
         event = _json(line.encode())
         if isinstance(event, dict | list):
             yield from _event(event)
-        elif text := masked(line):
+        elif not _FRAME.match(line) and (text := masked(line)):  # where in its own code an agent was, is its own affair
             yield f"says {text!r}"
 
 
