@@ -19,8 +19,8 @@ from locum.engine.shell import Finished, Program, run_several
 from locum.files import read_regular
 from locum.words import size
 
-PATIENCE_S = 15.0
-"""Seconds that a program may take to say its version: some need three, and several at once need longer."""
+PATIENCE_S = 20.0
+"""Seconds that a program may take to say its version: some need three, and ten on a host that is busy."""
 MOST = 64 << 10
 """Bytes that a program may say when it is asked for its version."""
 _VERSION = re.compile(r"(?<![\w.-])v?(\d{1,9}(?:\.\d{1,9}){1,3}(?:[-+][0-9A-Za-z][0-9A-Za-z.-]{0,30})?)(?!\w)")
@@ -151,8 +151,11 @@ def _login(agent: Agent, seat: Seat, env: Mapping[str, str], set_by_tier: frozen
         return Login(there=None, why="its login is its own affair")
     if set_by_tier or seat.args:
         return Login(there=None, why="its tier has env or args of its own, which may hold one")
-    looked = [*([f"no {' or '.join(map(str, files))}"] if files else ()), *(f"no {name}" for name in agent.keys)]
-    return Login(there=False, why=", ".join(looked))
+    looked = [
+        *([f"no {' or '.join(map(str, files))}"] if files else ()),
+        *([f"none of {', '.join(agent.keys)} is set"] if agent.keys else ()),
+    ]
+    return Login(there=False, why=", and ".join(looked))
 
 
 def _holds_login(path: Path) -> bool | None:

@@ -127,9 +127,9 @@ def test_an_agent_without_a_tier_is_looked_for_on_path(tmp_path, host):
 @pytest.mark.parametrize(
     ("tier", "environ", "there", "why"),
     [
-        ({}, {}, False, "no ANTHROPIC_API_KEY"),
+        ({}, {}, False, "none of ANTHROPIC_API_KEY, "),
         ({}, {"ANTHROPIC_API_KEY": "k"}, True, "ANTHROPIC_API_KEY is set"),
-        ({}, {"ANTHROPIC_API_KEY": ""}, False, "no ANTHROPIC_API_KEY"),
+        ({}, {"ANTHROPIC_API_KEY": ""}, False, "none of ANTHROPIC_API_KEY, "),
         ({"env": {"ANTHROPIC_API_KEY": {"file": "gone"}}}, {}, True, "ANTHROPIC_API_KEY of the tier"),
         ({"env": {"ANTHROPIC_API_KEY": ""}}, {"ANTHROPIC_API_KEY": "k"}, None, "may hold one"),
         ({"args": ["--settings", "x"]}, {}, None, "may hold one"),
