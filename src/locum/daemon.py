@@ -16,7 +16,7 @@ from locum import __version__
 from locum.agents.base import Agent
 from locum.agents.own import own_rules
 from locum.agents.registry import agents
-from locum.clock import SystemClock
+from locum.clock import Clock, SystemClock
 from locum.config.load import Loaded, load
 from locum.config.reload import Reloader
 from locum.engine.process import SystemProcesses
@@ -40,8 +40,8 @@ class Places:
     socket: Path
 
 
-def main(places: Places, environ: Mapping[str, str]) -> None:
-    """Serve until told to stop (TERM or INT). HUP reads the configuration again.
+def main(places: Places, environ: Mapping[str, str], clock: Clock | None = None) -> None:
+    """Serve until told to stop (TERM or INT). HUP reads the configuration again. `clock` None: the host's.
 
     Raises:
         ConfigError: service.json cannot be used.
@@ -50,7 +50,7 @@ def main(places: Places, environ: Mapping[str, str]) -> None:
 
     """
     set_up_logging(environ)
-    anyio.run(_serve, places, environ, backend_options={"use_uvloop": True})
+    anyio.run(_serve, places, environ, clock or SystemClock(), backend_options={"use_uvloop": True})
 
 
 def set_up_logging(environ: Mapping[str, str]) -> None:
@@ -77,11 +77,10 @@ def agents_for(loaded: Loaded) -> Mapping[str, Agent]:
     return agents(own_rules(loaded))
 
 
-async def _serve(places: Places, environ: Mapping[str, str]) -> None:
+async def _serve(places: Places, environ: Mapping[str, str], clock: Clock) -> None:
     reloader = Reloader(load(places.config, environ), environ)
     lock = _take_state(places.state)
     try:
-        clock = SystemClock()
         ledger = await Ledger.open(places.state / "locum.db", reloader.loaded.plan, clock.now_ms())
         try:
             supervisor = Supervisor(

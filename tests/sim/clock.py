@@ -47,6 +47,10 @@ class SimClock:
         """A UUID of the seed's."""
         return str(uuid.UUID(int=self._dice.getrandbits(128), version=4))
 
+    def nap(self, seconds: float) -> float:
+        """All of them: what sleeps sleeps in virtual time."""
+        return seconds
+
     def step(self, seconds: float) -> None:
         """Set the wall clock forwards or back."""
         self.furthest_ms = max(self.furthest_ms, self.now_ms())

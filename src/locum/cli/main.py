@@ -20,6 +20,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("setup", "Write a first service.json for the agents found here."),
         "agents": ("agents", "List the agents: installed, version, login, what each can do."),
         "check": ("setup", "Read service.json as the daemon would, and say what it means."),
+        "drill": ("drill", "Rehearse the failover of service.json, with stand-ins for agents."),
         "serve": ("setup", "Run the daemon."),
     },
     "Work": {

@@ -207,7 +207,7 @@ class SystemProcesses:
         """Kill every process that carries the run's mark, until none does."""
         return await sweep(run)
 
-    def begin(self, command: Command) -> Child:
+    def begin(self, command: Command) -> SystemChild:
         """Begin a command whose two streams are one pipe: what nobody keeps fills no disk."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
@@ -282,6 +282,11 @@ class SystemChild:
         self._reading = reading
         self._kept = kept
         self._output = bytearray()
+
+    @property
+    def pid(self) -> int:
+        """The leader of its group."""
+        return self._child.pid
 
     @property
     def output(self) -> bytes:

@@ -271,7 +271,7 @@ class Supervisor:
                     log.error("state_error", error=str(error))  # noqa: TRY400 - it is a sentence, not a bug
                     await anyio.sleep(STATE_PAUSE)
                     continue
-                await self.bell.wait(heard, self._sleep())
+                await self.bell.wait(heard, self.clock.nap(self._sleep()))
             self.attempts.stop_all()
             self.intake.end()
 

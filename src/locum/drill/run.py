@@ -1,0 +1,146 @@
+"""Plays scenarios with a configuration, some at a time, and judges each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+
+from locum.clock import SystemClock
+from locum.config.load import Loaded
+from locum.drill import report
+from locum.drill.evidence import gather
+from locum.drill.judge import judge
+from locum.drill.promises import NO_TASK_LOST, OUTLIVE, Breach
+from locum.drill.report import Result
+from locum.drill.scenarios import SCENARIOS, Scenario
+from locum.drill.stage import SERVE, BrokenPromiseError, Stage, remove, staged
+from locum.errors import LocumError, StateError, UsageError
+
+_LONGEST_PATH = 60
+"""Bytes that the path of a world may have, for the sockets in it to have addresses."""
+_LONGEST = 600.0
+"""Real seconds after which a scenario has failed whatever it is waiting for."""
+
+Told = Callable[[Result], None]
+
+
+def drill(
+    loaded: Loaded,
+    environ: Mapping[str, str],
+    names: Sequence[str] = (),
+    *,
+    told: Told = lambda _: None,
+    serve: Sequence[str] = SERVE,
+) -> list[Result]:
+    """Rehearse `loaded` in these scenarios (none named: all), and say what came of each, in their order.
+
+    `told` hears of each as soon as it is over; `serve` is what is started as the daemon.
+
+    Raises:
+        UsageError: there is no such scenario.
+        StateError: there is nowhere to keep a rehearsal.
+
+    """
+    scenarios = chosen(names)
+    top = _scratch()
+    try:
+        found: dict[str, Result] = anyio.run(_play, loaded, environ, scenarios, top, told, tuple(serve))
+    finally:
+        remove(top)
+    return [found[each.name] for each in scenarios]
+
+
+def chosen(names: Sequence[str]) -> tuple[Scenario, ...]:
+    """The scenarios of these names, all without any. Raises UsageError for a name there is not."""
+    known = {each.name: each for each in SCENARIOS}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no scenario {name}", remedy=f"The scenarios are {', '.join(known)}.")
+    return tuple(each for each in SCENARIOS if not names or each.name in names)
+
+
+def _scratch() -> Path:
+    try:
+        top = Path(tempfile.mkdtemp(prefix="locum-drill-"))
+        if len(os.fsencode(top)) > _LONGEST_PATH:
+            top.rmdir()
+            top = Path(tempfile.mkdtemp(prefix="locum-drill-", dir="/tmp"))
+    except OSError as error:
+        remedy = "Name a folder with TMPDIR that you may write to."
+        raise StateError(f"there is nowhere to rehearse ({error.strerror})", remedy=remedy) from error
+    return top
+
+
+async def _play(
+    loaded: Loaded,
+    environ: Mapping[str, str],
+    scenarios: Sequence[Scenario],
+    top: Path,
+    told: Told,
+    serve: Sequence[str],
+) -> dict[str, Result]:
+    found: dict[str, Result] = {}
+    places = anyio.CapacityLimiter(max(2, len(os.sched_getaffinity(0))))
+
+    async def one(scenario: Scenario) -> None:
+        async with places:
+            result = found[scenario.name] = await _rehearse(loaded, environ, scenario, top / scenario.name, serve)
+        remove(top / scenario.name)
+        told(result)
+
+    async with anyio.create_task_group() as group:
+        for each in scenarios:
+            group.start_soon(one, each)
+    return found
+
+
+async def _rehearse(
+    loaded: Loaded, environ: Mapping[str, str], scenario: Scenario, top: Path, serve: Sequence[str]
+) -> Result:
+    """One scenario with every chain, one after the other, and what is to be said of it."""
+    began, breaches = SystemClock().monotonic(), list[Breach]()
+    async with staged(loaded, top, environ, serve) as stage:
+        try:
+            with anyio.fail_after(_LONGEST):
+                await stage.start()
+                for chain in stage.chains.values():
+                    await scenario.play(stage, chain)
+        except BrokenPromiseError as error:
+            breaches.append(Breach(error.promise, error.detail))
+        except TimeoutError:
+            breaches.append(Breach(NO_TASK_LOST, f"it did not end in {_LONGEST:.0f} s"))
+        for gate in stage.director.gates.values():
+            gate.set()
+        result = await _judged(stage, scenario, breaches)
+    return replace(result, seconds=SystemClock().monotonic() - began)
+
+
+async def _judged(stage: Stage, scenario: Scenario, breaches: list[Breach]) -> Result:
+    """What came of a scenario that was played, or broke off."""
+    director = stage.director
+    result = Result(
+        scenario.name,
+        scenario.says,
+        stage.began_ms,
+        notes=tuple(dict.fromkeys(stage.notes)),
+        unrehearsed=dict(director.unrehearsed),
+        runs=len(director.played),
+        tokens=sum(each.tokens.total for each in director.played),
+    )
+    try:
+        evidence = await gather(stage)
+        breaches = [*breaches, *judge(evidence)]
+        result = replace(
+            result,
+            holds=tuple(hold for hold in evidence.holds if hold.target not in evidence.bumped),
+            failovers=report.failovers(evidence),
+            timeline=report.timeline(evidence, stage.began_ms),
+        )
+    except LocumError as error:
+        breaches = [*breaches, Breach(OUTLIVE, f"its record cannot be read any more: {error.detail}")]
+    return replace(result, breaches=tuple(dict.fromkeys(breaches)), log=stage.log if breaches else "")

@@ -1,0 +1,119 @@
+"""Budgets, judged by what the stand-ins spent: each fires when it is used up, once a window, and holds what it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from locum.drill.director import Played
+from locum.drill.evidence import Evidence, Held
+from locum.policy.plan import Brake, Budget
+from locum.policy.usage import NO_TOKENS
+from locum.policy.window import Block, Lifetime, Rolling, window_at
+from locum.words import iso
+
+_SLACK_MS = 5_000
+
+
+def counts(budget: Budget, played: Played) -> bool:
+    """Whether a run's tokens count against a budget."""
+    return budget.owner == (played.tier if budget.brake is Brake.TIER else played.chain)
+
+
+def spent_on(budget: Budget, played: list[Played], at_ms: int) -> list[Played]:
+    """The runs that count in the window of `at_ms`, up to then, oldest first."""
+    mine = [each for each in played if counts(budget, each) and each.tokens and each.at_ms <= at_ms]
+    if isinstance(budget.window, Block):
+        return _in_block(budget.window, mine, at_ms)
+    start_ms = window_at(budget.window, at_ms).start_ms
+    return [each for each in mine if each.at_ms >= start_ms]
+
+
+def crossing(budget: Budget, played: list[Played]) -> Played | None:
+    """The run of these with which the budget was used up."""
+    used = NO_TOKENS
+    for each in played:
+        used += each.tokens
+        if budget.weights.reached(used, budget.limit):
+            return each
+    return None
+
+
+def budgets(evidence: Evidence) -> Iterator[str]:
+    """Everything that is wrong with how budgets were kept."""
+    played = sorted((each for each in evidence.played if each.ended_ms), key=lambda each: each.at_ms)
+    told = [each for each in evidence.notices if each["kind"] == "token_threshold_crossed"]
+    earned: list[Held] = []
+    for budget in evidence.loaded.plan.budgets:
+        expected = _crossings(budget, played)
+        notices = [each for each in told if each["data"].get("budget") == budget.id]
+        if len(notices) != len(expected):
+            times = f"was used up {len(expected)} times, and that was told {len(notices)} times"
+            yield f"the budget {budget.id} ({budget.limit:,} tokens) {times}"
+        if budget.acts:
+            for each in expected:
+                found = [hold for hold in evidence.holds if hold.budget == budget.id and _is_of(hold, each)]
+                earned += found
+                yield from _hold(evidence, budget, each, played, found)
+    for hold in evidence.holds:
+        if hold.kind == "token_budget" and hold not in earned:
+            yield f"{hold.target} was held for {hold.budget} at {iso(hold.since_ms)}, which was not used up then"
+
+
+def _crossings(budget: Budget, played: list[Played]) -> list[Played]:
+    """The runs that used the budget up, one a window."""
+    found: list[Played] = []
+    for each in played:
+        within = spent_on(budget, played, each.at_ms)
+        if counts(budget, each) and crossing(budget, within) is each:
+            found.append(each)
+    return found
+
+
+def _is_of(hold: Held, crossed: Played) -> bool:
+    return crossed.at_ms <= hold.since_ms <= (crossed.ended_ms or 0) + 4 * _SLACK_MS
+
+
+def _hold(
+    evidence: Evidence, budget: Budget, crossed: Played, played: list[Played], found: list[Held]
+) -> Iterator[str]:
+    targets = {
+        Brake.CHAIN: f"rung:{budget.owner}/{crossed.tier}",
+        Brake.TIER: f"tier:{budget.owner}",
+        Brake.HALT: f"chain:{budget.owner}",
+    }
+    if [hold.target for hold in found] != [targets[budget.brake]]:
+        held = [hold.target for hold in found] or "nothing"
+        yield f"the budget {budget.id} was used up on {crossed.tier}, and held {held}, not {targets[budget.brake]}"
+        return
+    least, most = _until(evidence, budget, crossed, played)
+    until_ms = found[0].until_ms
+    if (least is None) != (until_ms is None):
+        yield f"the hold of the budget {budget.id} ends {iso(until_ms)}, and should end {iso(least) or 'never'}"
+    elif until_ms is not None and least is not None and not least <= until_ms <= (most or least):
+        yield f"the hold of the budget {budget.id} ends {iso(until_ms)}, and its window {iso(least)} to {iso(most)}"
+
+
+def _until(evidence: Evidence, budget: Budget, crossed: Played, played: list[Played]) -> tuple[int | None, int | None]:
+    """Between which moments the budget has room again; None: never by itself."""
+    match budget.window:
+        case Lifetime():
+            return None, None
+        case Rolling(length_ms) | Block(length_ms):
+            within = spent_on(budget, played, crossed.at_ms)
+            later = [each for each in played if counts(budget, each) and each.at_ms < crossed.at_ms + length_ms]
+            last = max((each.ended_ms or 0 for each in (*within, *later)), default=evidence.now_ms)
+            return within[0].at_ms + length_ms - _SLACK_MS, last + length_ms + _SLACK_MS
+        case _:
+            end_ms = window_at(budget.window, crossed.at_ms).end_ms
+            return end_ms, end_ms
+
+
+def _in_block(rule: Block, played: list[Played], at_ms: int) -> list[Played]:
+    """The runs of the block that is open at `at_ms`."""
+    start_ms = None
+    for each in played:
+        if start_ms is None or each.at_ms >= start_ms + rule.length_ms:
+            start_ms = each.at_ms
+    if start_ms is None or at_ms >= start_ms + rule.length_ms:
+        return []
+    return [each for each in played if each.at_ms >= start_ms]
