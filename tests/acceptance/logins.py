@@ -48,7 +48,8 @@ def login(agent: str, url: str, key: str, *, oauth: bool = False) -> dict[str, A
         case "gemini":
             return {"env": {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": key}}
         case "opencode":
-            return {"env": {"OPENCODE_CONFIG_CONTENT": json.dumps(_opencode(chat, key))}}
+            quiet = {f"OPENCODE_DISABLE_{what}": "1" for what in ("MODELS_FETCH", "LSP_DOWNLOAD")}
+            return {"env": {"OPENCODE_CONFIG_CONTENT": json.dumps(_opencode(chat, key))} | quiet}
         case "qwen":
             return {"env": {"OPENAI_BASE_URL": chat, "OPENAI_API_KEY": key}}
         case "copilot":
@@ -72,6 +73,14 @@ def settle(agent: str, home: Path, url: str) -> None:
     elif agent == "gemini":
         (home / ".gemini").mkdir(exist_ok=True)
         (home / ".gemini" / "settings.json").write_text(json.dumps(GEMINI))
+
+
+def used_before(home: Path) -> None:
+    """Make a user's home one in which opencode has run before: at its first start it waits for npm's registry."""
+    settings, needs = home / ".config" / "opencode", {"dependencies": {"@opencode-ai/plugin": "*"}}
+    (settings / "node_modules").mkdir(parents=True)
+    (settings / "package.json").write_text(json.dumps(needs))
+    (settings / "package-lock.json").write_text(json.dumps({"packages": {"": needs}}))
 
 
 def _opencode(chat: str, key: str) -> dict[str, Any]:

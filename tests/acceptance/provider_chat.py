@@ -67,8 +67,11 @@ def shell_call(body: Mapping[str, Any], command: str) -> tuple[str, str]:
 
 
 def agent_call(body: Mapping[str, Any]) -> tuple[str, str]:
-    """Nobody is made to call subagents here: a shell call stands in."""
-    return shell_call(body, "true")
+    """Opencode's task; who offers none runs a shell instead."""
+    offered = [(tool.get("function") or {}).get("name") for tool in body.get("tools") or []]
+    if "task" not in offered:
+        return shell_call(body, "true")
+    return "task", json.dumps({"description": "look", "prompt": "look around", "subagent_type": "general"})
 
 
 def message(reply: Reply) -> dict[str, Any]:

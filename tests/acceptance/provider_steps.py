@@ -12,7 +12,7 @@ Behaviour = Literal[
     "ok",  # the answer
     "tool",  # a shell call first, and the answer once its result is in the request
     "tools",  # a shell call, whether or not the request holds the result of another
-    "subagent",  # a subagent is called first (Anthropic Messages only), and the answer once it has ended
+    "subagent",  # a subagent is called first (Claude Code and opencode), and the answer once it has ended
     "auth",  # 401, or Gemini's 400
     "forbidden",  # 403
     "credit",  # no money left

@@ -14,12 +14,12 @@ from typing import Any
 from locum.policy.failure import FailureKind
 from locum.policy.usage import TOKEN_TYPES, Tokens
 from tests.acceptance.install_agents import node_path
-from tests.acceptance.logins import MODELS, login, program, settle
+from tests.acceptance.logins import MODELS, login, program, settle, used_before
 from tests.acceptance.provider import Provider, refusing_url
 from tests.acceptance.provider_steps import Request, Step
 from tests.harness import World, until
 
-OTHER = {"claude-code": "codex", "codex": "claude-code"}
+OTHER = {"claude-code": "codex", "codex": "claude-code", "opencode": "pi", "pi": "claude-code"}
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 VENDORS = ("ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "GEMINI_", "GOOGLE_", "AWS_")
 NEWCOMERS = ("OPENCODE_", "QWEN_", "COPILOT_", "GH_", "GITHUB_", "PI_", "AIDER_")
@@ -84,10 +84,10 @@ class Stage:
         made = {"name": name, "agent": agent, "program": program(agent), "model": MODELS[agent], "home": str(home)}
         return made | login(agent, url, key, oauth=oauth) | more
 
-    def begin(self, case: Case, agent: str) -> None:
-        """Start the task of a case, and wait until its first attempt has ended."""
+    def begin(self, case: Case, agent: str, second: str = "") -> None:
+        """Start the task of a case, and wait until its first attempt has ended. `second`: the agent it then goes to."""
         first = self.tier(f"{case.name}-first", agent, *case.steps, oauth=case.oauth, refused=case.refused, **case.more)
-        self.world.chain_of(case.name, [first, self.tier(f"{case.name}-second", agent)])
+        self.world.chain_of(case.name, [first, self.tier(f"{case.name}-second", second or agent)])
         self.begun[case.name] = task = self.world.begin(case.name, f"say done ({case.name})")
         self.world.until(lambda: any(run["ended"] for run in self.world.task(task)["runs"]), f"{case.name} tries", 60)
 
@@ -187,6 +187,7 @@ def daemon(folder: Path) -> World:
     """A daemon that knows no login and no home but its own; not started."""
     home = folder / "home"
     home.mkdir()
+    used_before(home)
     made = World(folder, {"limits": {"parallel": 4, "stop_grace": "2s"}})
     kept = {name: value for name, value in made.env.items() if not name.upper().startswith(FOREIGN)}
     made.env = kept | {
@@ -200,7 +201,7 @@ def daemon(folder: Path) -> World:
 
 
 @contextmanager
-def stage(folder: Path, cases: Sequence[Case] = (), agent: str = "") -> Iterator[Stage]:
+def stage(folder: Path, cases: Sequence[Case] = (), agent: str = "", second: str = "") -> Iterator[Stage]:
     """A running daemon before a provider, with `cases` begun: they wait, retry and finish beside each other."""
     made = daemon(folder)
     with Provider() as provider, refusing_url() as refusing:
@@ -208,7 +209,7 @@ def stage(folder: Path, cases: Sequence[Case] = (), agent: str = "") -> Iterator
         try:
             begun = Stage(made, provider, refusing)
             for case in cases:
-                begun.begin(case, agent)
+                begun.begin(case, agent, second)
             yield begun
         finally:
             if made.alive():
@@ -242,15 +243,20 @@ def killed_before_a_word_was_read(folder: Path, agent: str) -> None:
         _is_counted_once(made, task)
 
 
-def stopped_and_gone_on_with(folder: Path, agent: str) -> None:
-    """Stop the daemon cleanly while `agent` works: the next one goes on with the session; nobody has failed."""
+def stopped_and_gone_on_with(folder: Path, agent: str, *codes: int) -> None:
+    """Stop the daemon cleanly while `agent` works: the next one goes on with the session; nobody has failed.
+
+    `codes`: what it may end with then; 143 when none is given.
+    """
     with stage(folder) as made:
         task = _begin(made, agent, Step("tool", command="echo the-work-so-far"), Step("hang_stream"), Step())
         assert made.provider.wait_for(lambda each: each.hanging == 1, 30)
         assert made.world.stop() == 0
         made.world.start()
         ended = made.world.ended(task)
-        assert path_of(ended) == [("kill-first", None, 143), ("kill-first", None, 0)]
+        stopped = ended["runs"][0]["exit"]
+        assert stopped in (codes or (143,))
+        assert path_of(ended) == [("kill-first", None, stopped), ("kill-first", None, 0)]
         assert ended["runs"][0]["session"] == ended["runs"][1]["session"] is not None
         assert "the-work-so-far" in made.told("kill-first")[-1]
         begun = [told(entry.tokens) for entry in made.provider.partial if agent == "claude-code"]
@@ -277,14 +283,14 @@ def _is_counted_once(made: Stage, task: str) -> None:
     made.audit()
 
 
-def moves_to_the_other_agent(made: Stage, agent: str) -> None:
+def moves_to_the_other_agent(made: Stage, agent: str, code: int = 1) -> None:
     """A task that one agent began is finished by the other, which is told what happened."""
     other, chain = OTHER[agent], f"over-{agent}"
     first, second = f"{chain}-first", f"{chain}-second"
     said = Step("tool", text="half of it is done")
     made.world.chain_of(chain, [made.tier(first, agent, said, Step("auth")), made.tier(second, other)])
     task = made.world.do(chain, "paint the fence green")
-    assert path_of(task) == [(first, "auth_error", 1), (second, None, 0)]
+    assert path_of(task) == [(first, "auth_error", code), (second, None, 0)]
     (asked,) = made.told(second)
     assert "paint the fence green" in asked
     assert "hand-over note from locum" in asked
@@ -306,14 +312,14 @@ def the_command_line_tells_it(made: Stage, agent: str) -> None:
         assert ("context_overflow" in shown.stdout + shown.stderr) is (code == 1)
 
 
-def a_second_attempt_goes_on_with_the_first(made: Stage, agent: str) -> None:
+def a_second_attempt_goes_on_with_the_first(made: Stage, agent: str, code: int = 1) -> None:
     """A retry in place resumes the session: what was done is in the conversation, and nothing is counted twice."""
     name = f"resume-{agent}"
     first, second = f"{name}-first", f"{name}-second"
     steps = Step("tool", command="echo the-work-so-far"), Step("overloaded"), Step()
     made.world.chain_of(name, [made.tier(first, agent, *steps), made.tier(second, agent)])
     task = made.world.do(name, "paint the fence green")
-    assert path_of(task) == [(first, "overloaded", 1), (first, None, 0)]
+    assert path_of(task) == [(first, "overloaded", code), (first, None, 0)]
     sessions = [run["session"] for run in task["runs"]]
     assert sessions[0] == sessions[1] is not None
     asked = made.told(first)[-1]

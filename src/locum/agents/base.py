@@ -47,6 +47,7 @@ def home_of(seat: Seat, env: Mapping[str, str], variable: str, folder: str) -> P
 class Launch:
     """One attempt about to start. `resume` is the session to go on with; `fresh` a new UUID for agents whose
     session id can be chosen; `prompt` is complete (hand-over note included) and also lies in `prompt_file`.
+    `environ` is the environment that `Command.env` will be laid over, the tier's own included.
     """
 
     seat: Seat
@@ -56,6 +57,7 @@ class Launch:
     cwd: Path
     fresh: str
     resume: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -108,6 +110,7 @@ class Mark(StrEnum):
     FAILED = "failed"  # a failure: `kind` when its type is known, else `text` and `status` are what there is
     LIMIT = "limit"  # a vendor window's reading: `window`, `reset_ms`, `used`, `text` its status
     RETRY = "retry"  # the agent is retrying by itself: `text` why
+    CUT = "cut"  # an answer of the model ended before it was whole, and the agent asks again by itself
     TOOL = "tool"  # a tool call began (`text` its id) and may stay silent while it works
     TOOL_DONE = "tool_done"  # that tool call ended
     TOTAL = "total"  # `tokens` is the agent's own total for this run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from locum.policy.failure import Failure, FailureKind
 
 _LONGEST_EVIDENCE = 500
 _LONGEST_SAID = 32_000
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STATUSES = {
     400: FailureKind.INVALID_REQUEST,
     401: FailureKind.AUTH_ERROR,
@@ -33,7 +35,8 @@ _TIMED = frozenset({FailureKind.RATE_LIMIT, FailureKind.USAGE_LIMIT})
 _SERVER = frozenset({FailureKind.SERVER_ERROR, FailureKind.OVERLOADED})
 WORK = frozenset({Mark.SAID, Mark.PIECE, Mark.TOOL, Mark.TOOL_DONE})
 """The marks that tell of work: that there was some matters, not how much of it."""
-_PROGRESS = WORK | {Mark.DONE, Mark.FAILED, Mark.RETRY}
+_PROGRESS = WORK | {Mark.DONE, Mark.FAILED, Mark.RETRY, Mark.CUT}
+_AGAIN = frozenset({Mark.RETRY, Mark.CUT})
 _TOOLS = frozenset({Mark.TOOL, Mark.TOOL_DONE})
 _NEVER_STARTED = {
     126: "is not executable: check its permissions",
@@ -102,7 +105,7 @@ def standing(signals: Sequence[Signal]) -> tuple[Signal, ...]:
 
 
 def judge(told: Signal, rules: Sequence[Rule], end: End, signals: Sequence[Signal]) -> Failure:
-    """The failure that `told` (a FAILED or RETRY) is, with what limits and sentences add to it."""
+    """The failure that `told` (a FAILED, RETRY or CUT) is, with what limits and sentences add to it."""
     kind, rule = _typed(told)
     limit = _rejected(signals)
     match: Match | None = None
@@ -212,9 +215,9 @@ def _no_result(program: str) -> Failure:
 
 
 def _retrying(signals: Sequence[Signal]) -> Signal | None:
-    """The retry the agent was still in, if nothing came of it."""
+    """The retry the agent was still in, if nothing came of it: of a refusal, or of an answer that was cut off."""
     last = next((signal for signal in reversed(signals) if signal.mark in _PROGRESS), None)
-    return last if last is not None and last.mark is Mark.RETRY else None
+    return last if last is not None and last.mark in _AGAIN else None
 
 
 def _typed(told: Signal) -> tuple[FailureKind | None, str]:
@@ -249,6 +252,8 @@ def _rejected(signals: Sequence[Signal]) -> Signal | None:
 
 
 def _evidence(text: str, match: Match | None = None) -> str:
-    """What people read: one line, bounded, with the remedy its rule knows at the end."""
+    """What people read: one line, bounded, without colours, with the remedy its rule knows at the end."""
     remedy = f" - {match.rule.remedy}" if match is not None and match.rule.remedy else ""
-    return (" ".join(text.split())[: max(0, _LONGEST_EVIDENCE - len(remedy))] + remedy)[:_LONGEST_EVIDENCE]
+    return (" ".join(_COLOUR.sub("", text).split())[: max(0, _LONGEST_EVIDENCE - len(remedy))] + remedy)[
+        :_LONGEST_EVIDENCE
+    ]

@@ -76,6 +76,11 @@ def epoch_ms(value: object) -> int | None:
     return round(value * 1_000)
 
 
+def stamp_ms(value: object) -> int | None:
+    """Epoch milliseconds as a program wrote them, or None for what cannot be a moment in this age."""
+    return value if type(value) is int and 0 < value < 10**14 else None
+
+
 def moment_ms(value: object) -> int | None:
     """Epoch milliseconds from an ISO 8601 text (UTC when it names no zone), or None."""
     try:

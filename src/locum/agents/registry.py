@@ -13,6 +13,8 @@ from locum.agents.command import ProgramAgent
 from locum.agents.gemini import Gemini
 from locum.agents.gemini_hooks import GeminiHooks
 from locum.agents.hooks import Hooks
+from locum.agents.opencode import OpenCode
+from locum.agents.pi import Pi
 from locum.agents.qwen import Qwen
 from locum.agents.rules import Rule
 from locum.errors import NotFoundError
@@ -20,7 +22,15 @@ from locum.errors import NotFoundError
 
 def agents(own_rules: Sequence[Rule] = ()) -> Mapping[str, Agent]:
     """Every agent by its name, judging by the user's `own_rules` ahead of the shipped ones."""
-    kinds: tuple[Callable[[Sequence[Rule]], Agent], ...] = (ClaudeCode, Codex, Gemini, Qwen, ProgramAgent)
+    kinds: tuple[Callable[[Sequence[Rule]], Agent], ...] = (
+        ClaudeCode,
+        Codex,
+        Gemini,
+        OpenCode,
+        Qwen,
+        Pi,
+        ProgramAgent,
+    )
     known = [kind(own_rules) for kind in kinds]
     return {agent.name: agent for agent in known}
 

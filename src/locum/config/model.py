@@ -25,7 +25,7 @@ from locum.policy.usage import EACH_TYPE_ONCE, Weights
 WHERE: tuple[Literal["message", "out", "err"], ...] = ("message", "out", "err")
 PLACES = (*WHERE, "answer")
 VENDOR_WINDOWS = tuple(WINDOW_MS)
-AGENTS = ("claude-code", "codex", "gemini", "qwen", "command")
+AGENTS = ("claude-code", "codex", "gemini", "opencode", "qwen", "pi", "command")
 TRIGGERS = tuple(kind for kind in FailureKind if kind in DEFAULT_TRIGGERS - ALWAYS_ACT)
 """The kinds that `triggers` may name, in the order of the manual."""
 
@@ -62,7 +62,8 @@ Weight = Annotated[
 ]
 """How much a token counts: true, false or a number in the file, thousandths here."""
 AgentName = Annotated[
-    Literal["claude-code", "codex", "gemini", "qwen", "command"], expect("an agent that locum knows", choices=AGENTS)
+    Literal["claude-code", "codex", "gemini", "opencode", "qwen", "pi", "command"],
+    expect("an agent that locum knows", choices=AGENTS),
 ]
 
 

@@ -71,7 +71,7 @@ def prepare(
     resume = run.session
     text = CONTINUE if resume else handover(runs) + prompt.decode("utf-8", "replace")
     spool.create(text)
-    launch = Launch(seat, run.id, text, spool.prompt, Path(run.cwd), fresh, resume)
+    launch = Launch(seat, run.id, text, spool.prompt, Path(run.cwd), fresh, resume, environ)
     command = agent.command(launch)
     spool.stdin.write_bytes(command.stdin)
     spool.give(command.files)

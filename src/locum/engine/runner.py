@@ -33,6 +33,8 @@ TRANSCRIPTS_EVERY = 2.0
 """Seconds between two searches for a session's transcripts."""
 RETRYING_FOR = 60.0
 """Seconds an agent may go on retrying by itself; after that the supervisor's own answer is better."""
+MOST_CUTS = 5
+"""Answers cut off in a row, with no work between, after which an agent that asks again each time is stopped."""
 DISK_PAUSE = 2.0
 SIGNALS_KEPT = 1_000
 SAID_KEPT = 4_000
@@ -91,6 +93,7 @@ class Runner:
     _uncounted: bool = False
     _retrying: Signal | None = None
     _retrying_since: float = 0.0
+    _cuts: int = 0
     _looked_for_transcripts: float = -TRANSCRIPTS_EVERY
     _behind: bool = False
 
@@ -188,6 +191,9 @@ class Runner:
         if self._retrying and self.clock.monotonic() - self._retrying_since > RETRYING_FOR:
             kind = self._retrying.kind or FailureKind.STALLED
             return Failure(kind, f"kept retrying by itself: {self._retrying.text[:300]}", "retrying")
+        if self._cuts >= MOST_CUTS:
+            why = f"{self._cuts} answers in a row were cut off, and it asked again each time"
+            return Failure(FailureKind.SERVER_ERROR, why, "cut")
         if quiet > bounds.stall_after and not (self._tools and process.has_children()):
             return Failure(FailureKind.STALLED, f"silent for {bounds.stall_after:.0f} s", "stall_after")
         return None
@@ -209,7 +215,7 @@ class Runner:
             await self._record_limits()
         except StateError as error:
             log.error("usage_not_recorded", run=self.watched.run.id, error=str(error))  # noqa: TRY400
-            self._behind = True
+            self._behind, self._cuts = True, 0
             self._pieces = judge.Pieces()
             for tail in self._tails.values():
                 tail.rewind()
@@ -276,12 +282,15 @@ class Runner:
                 self._said = (signal if signal.mark is Mark.PIECE else told).text[-SAID_KEPT:]
                 self._retrying = None
             case Mark.TOOL:
-                self._tool = signal
+                self._tool, self._cuts = signal, 0
                 if len(self._tools) < TOOLS_KEPT:
                     self._tools.add(signal.text)
                 self._retrying = None
             case Mark.TOOL_DONE:
                 self._tools.discard(signal.text)
+                self._cuts = 0
+            case Mark.CUT:
+                self._cuts += 1
             case Mark.TOTAL:
                 self._total = signal.tokens
             case Mark.RETRY:
@@ -293,6 +302,7 @@ class Runner:
                     self._limits_told.append(signal)
                 self._limits[signal.window, signal.model] = signal  # the last reading is what matters
             case Mark.DONE:
+                self._cuts = 0
                 self._uncounted = bool(signal.tokens)
         if signal.mark in judge.WORK and self._signals and self._signals[-1].mark in judge.WORK:
             self._signals[-1] = signal  # that there was work is told, not how much of it

@@ -22,6 +22,8 @@ def test_measured_is_what_the_tests_install():
     [
         ("claude-code", Support(usage=True, resume=True, hooks=True, halt=True, transcripts=True)),
         ("codex", Support(usage=True, resume=True, hooks=True, halt=True, transcripts=True)),
+        ("opencode", Support(usage=True, resume=True, hooks=False, halt=False, transcripts=False)),
+        ("pi", Support(usage=True, resume=True, hooks=False, halt=False, transcripts=True)),
         ("command", Support(usage=False, resume=False, hooks=False, halt=False, transcripts=False)),
     ],
 )

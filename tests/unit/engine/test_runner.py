@@ -238,6 +238,40 @@ async def test_retries_that_led_somewhere_are_forgotten(tmp_path: Path) -> None:
     await made.ledger.close()
 
 
+def _cut(number: int, reason: str = "unknown") -> dict[str, Any]:
+    """A step of opencode's that ends for `reason`; it costs something each time."""
+    part = {"id": f"prt_{number}", "sessionID": "ses_1", "reason": reason, "tokens": {"input": 7}}
+    return {"type": "step_finish", "sessionID": "ses_1", "part": part}
+
+
+async def test_an_agent_that_asks_again_after_each_cut_answer_is_stopped(tmp_path: Path) -> None:
+    """Words between are no work; a few such answers in a row end the run, and what they have cost is counted."""
+    made = await bench(tmp_path, "opencode")
+    said = {"type": "text", "sessionID": "ses_1", "part": {"text": "half a"}}
+    made.tell(*(event for number in range(module.MOST_CUTS) for event in (said, _cut(number))))
+    ending, failure = await made.watch()
+    assert failure is not None
+    assert (failure.kind, failure.rule) == (FailureKind.SERVER_ERROR, "step_finish:unknown")
+    assert made.process.stops == [7.0]
+    assert (ending.said, await made.spent()) == ("half a", 7 * module.MOST_CUTS)
+    await made.ledger.close()
+
+
+@pytest.mark.parametrize(
+    "work", [{"type": "tool_use", "sessionID": "ses_1", "part": {"callID": "c"}}, _cut(99, "stop")]
+)
+async def test_cut_answers_with_work_between_are_borne(tmp_path: Path, work: dict[str, Any]) -> None:
+    """A bad line that lets some answers through loses none of them."""
+    made = await bench(tmp_path, "opencode")
+    made.tell(*map(_cut, range(module.MOST_CUTS - 1)), work, *map(_cut, range(10, 10 + module.MOST_CUTS - 1)))
+    made.process.say(json.dumps(_cut(50, "stop")) + "\n")
+    async with anyio.create_task_group() as group:
+        group.start_soon(_done_after, made, 0.3)
+        ending, failure = await made.watch()
+    assert (ending.state, failure, made.process.stops) == (RunState.SUCCEEDED, None, [])
+    await made.ledger.close()
+
+
 async def _done_after(made: Bench, seconds: float) -> None:
     await anyio.sleep(seconds)
     made.process.end(0, DONE)
