@@ -4,7 +4,7 @@ UV = .tools/bin/uv
 RUN = .venv/bin/python
 WORKERS ?= 2
 
-.PHONY: help setup demo test fuzz check lint cover test-agents corpus-refresh crash sim bench clean
+.PHONY: help setup demo test fuzz check lint cover test-agents corpus-refresh crash drill sim bench clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -38,6 +38,9 @@ cover: setup  ## branch coverage of policy, store and engine: at least 95 %
 
 crash: setup  ## kill -9 the real daemon 300 times, at named points and at random moments (CRASH_SEED=N repeats a plan)
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow" tests/crash
+
+drill: setup  ## rehearse whole configurations with the real daemon, and daemons with one promise less
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow" tests/drill
 
 sim: setup  ## simulate 2,000 fresh seeds of six hours each (COUNT=n, FROM=n); SEED=n replays one and tells its story
 	@$(RUN) -m tests.sim.run "$(SEED)" "$(COUNT)" "$(FROM)"

@@ -36,6 +36,10 @@ class Clock(Protocol):
         """How many seconds of the host to sleep at most when `seconds` of this clock are to pass."""
         ...
 
+    def stamped_ms(self, host_ms: int) -> int:
+        """What this clock shows (epoch milliseconds) for a moment of the host's: the time stamp of a file."""
+        ...
+
 
 class SystemClock:
     """The real clock of the host."""
@@ -59,6 +63,10 @@ class SystemClock:
     def nap(self, seconds: float) -> float:
         """All of them: this clock goes as the host does."""
         return seconds
+
+    def stamped_ms(self, host_ms: int) -> int:
+        """The same: this clock shows what the host's does."""
+        return host_ms
 
 
 class LeapClock(SystemClock):
@@ -101,3 +109,7 @@ class LeapClock(SystemClock):
     def nap(self, seconds: float) -> float:
         """Short enough to notice a leap."""
         return min(seconds, self.LONGEST_NAP)
+
+    def stamped_ms(self, host_ms: int) -> int:
+        """As far ahead as it is now: leaps are made when nobody writes."""
+        return host_ms + self.ahead_ms

@@ -51,6 +51,10 @@ class SimClock:
         """All of them: what sleeps sleeps in virtual time."""
         return seconds
 
+    def stamped_ms(self, host_ms: int) -> int:
+        """The same: what stamps files here does so by this clock."""
+        return host_ms
+
     def step(self, seconds: float) -> None:
         """Set the wall clock forwards or back."""
         self.furthest_ms = max(self.furthest_ms, self.now_ms())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from locum.agents.registry import AGENTS
+from locum.config.added import folder_of, read_files
 from locum.config.load import Loaded
 from locum.config.model import TierEntry
 from locum.config.source import parse, read_bytes
@@ -71,7 +72,7 @@ class Folders:
 def write(loaded: Loaded, folders: Folders) -> None:
     """Write the double of a valid configuration, its programs, homes and dummy secrets.
 
-    Nothing is read but service.json itself: no secret, no login, no program of a tier.
+    Nothing is read but service.json and the rules beside it: no secret, no login, no program of a tier.
     """
     top = folders.top
     for folder in ("home", "bin", "homes", "secrets", "work"):
@@ -86,6 +87,10 @@ def write(loaded: Loaded, folders: Folders) -> None:
         ]
     double["limits"] = {**double.get("limits", {}), "min_free": _LITTLE_DISK}
     folders.config.write_text(json.dumps(double, indent=1))
+    rules = folder_of(folders.config)
+    rules.mkdir(mode=0o700)
+    for each in read_files(loaded.path):
+        (rules / each.path.name).write_bytes(each.data)
 
 
 def _accounts(loaded: Loaded) -> Mapping[str, str]:

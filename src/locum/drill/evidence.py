@@ -85,7 +85,7 @@ async def gather(stage: Stage) -> Evidence:
         holds=tuple(_holds(events)),
         leaps=tuple(stage.leaps),
         now_ms=stage.now_ms(),
-        own_rules=frozenset(rule.id for rule in stage.loaded.service.signals),
+        own_rules=frozenset(rule.id for rule in (*stage.loaded.service.signals, *stage.loaded.added)),
         bumped=frozenset(stage.bumped),
     )
 

@@ -41,6 +41,7 @@ def judge(evidence: Evidence) -> list[Breach]:
         *holds(evidence),
         *(Breach(NO_CASCADE, what) for what in budgets(evidence)),
         *_switches_are_told(evidence),
+        *_exhaustion_is_told(evidence),
         *_last_failures(evidence),
     ]
     return list(dict.fromkeys(found))
@@ -132,6 +133,23 @@ def _switches_are_told(evidence: Evidence) -> Iterator[Breach]:
             kind, chain, at = key
             what = f"{happened[key]} times {kind} in {chain} at {at}, and {told[key]} notices of it"
             yield Breach(NO_SILENT_SWITCH, what)
+
+
+def _exhaustion_is_told(evidence: Evidence) -> Iterator[Breach]:
+    """Each time the last tier of a chain is held, that is on record."""
+    told = [(each["chain"], from_iso(each["at"]) or 0) for each in evidence.events if each["kind"] == "exhausted"]
+    for name, chain in evidence.loaded.plan.chains.items():
+        was = False
+        for at_ms in sorted(
+            {hold.since_ms for hold in evidence.holds} | {hold.ended_ms or 0 for hold in evidence.holds}
+        ):
+            standing = [hold for hold in evidence.holds if hold.since_ms <= at_ms < (hold.ended_ms or at_ms + 1)]
+            now = all(any(evidence.covers(hold, chain, tier.name) for hold in standing) for tier in chain.tiers)
+            if now and not was and (name, at_ms) not in told:
+                yield Breach(
+                    NO_SILENT_SWITCH, f"the last tier of {name} was held at {iso(at_ms)}, and that is on no record"
+                )
+            was = now
 
 
 def _still_held(evidence: Evidence, event: Json) -> bool:

@@ -24,7 +24,7 @@ _LATE_MS = 400 * 24 * HOUR_MS
 _NOTICED = 0.3
 _MOST_RUNS = 30
 """Runs in which a budget must be used up; one that is larger is not rehearsed."""
-_EVERYTHING = ("quota", "auth", "throttle", "overload", "quota-no-reset", "cut")
+_EVERYTHING = ("quota", "auth", "overload", "quota-no-reset", "cut")
 
 Play = Callable[[Stage, Chain], Awaitable[None]]
 

@@ -265,7 +265,8 @@ class Runner:
         """Keep what the vendor said of its windows. Read again after a pause, it was said when the agent last wrote."""
         if self._limits_told:
             run, written_ms = self.watched.run, self.watched.spool.written_ms()
-            read_ms = min(self.clock.now_ms(), written_ms or self.clock.now_ms())
+            now_ms = self.clock.now_ms()
+            read_ms = now_ms if written_ms is None else min(now_ms, self.clock.stamped_ms(written_ms))
             await self.ledger.saw_vendor(readings(run.tier.account, self._limits_told, read_ms))
             self._limits_told.clear()
 
@@ -309,9 +310,14 @@ class Runner:
         elif signal.mark not in (Mark.MESSAGE, Mark.LIMIT):
             self._signals.append(signal)
 
+    def _exit(self) -> tuple[int | None, int]:
+        """The exit code, and when it was written; else None, and now."""
+        told = self.watched.spool.exit()
+        return (told[0], self.clock.stamped_ms(told[1])) if told else (None, self.clock.now_ms())
+
     def _judge(self, stopped: Failure | None, spent: Tokens) -> tuple[Ending, Failure | None]:
         watched = self.watched
-        code, ended_ms = watched.spool.exit() or (None, self.clock.now_ms())
+        code, ended_ms = self._exit()
         end = End(
             exit=code,
             ended_ms=ended_ms,

@@ -15,6 +15,9 @@ from locum.agents.replay import CORPUS
 from locum.cli.client import Client
 from locum.cli.main import locum
 from locum.cli.work import submitted
+from locum.drill.evidence import Held
+from locum.drill.promises import Breach
+from locum.drill.report import Happening, Result, as_json
 from locum.engine.post_task import result
 from locum.engine.spool import Spool
 from locum.policy.failure import Failure, FailureKind
@@ -172,6 +175,23 @@ async def rules_told(folder):
     }
 
 
+def rehearsed():
+    """What a drill that found something would print."""
+    result = Result(
+        "auth",
+        "logins are refused",
+        0,
+        breaches=(Breach("one path", "it was used again"),),
+        notes=("it does not move",),
+        unrehearsed={("one", "cut"): "no run was recorded"},
+        failovers=(0.1,),
+        holds=(Held("tier:one", "crash", "default", "one", "t-1", 1, 2, 3, "why", None),),
+        timeline=(Happening(5, "default", "one", "runs"),),
+        log="ready",
+    )
+    return json.loads(json.dumps(as_json("service.json", [result])))
+
+
 async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, monkeypatch):
     """A program written from the page alone finds every key it reads about, and meets none that it does not."""
     page = sections()
@@ -229,5 +249,6 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
     for tiers in (str(tmp_path / "tier.json"), str(tmp_path / "bad.json")):
         listed = CliRunner().invoke(locum, ["--config", tiers, "agents", "--json"], env={"PATH": "/nowhere"})
         answers["agents"].append(json.loads(listed.stdout))
+    answers["drill"] = [rehearsed()]
     for name, found in answers.items():
         compare(name, found, page)
