@@ -9,8 +9,8 @@ from typing import Any
 
 import re2
 
-LARGEST = 1_500
-"""Instructions of a compiled pattern. The time it takes is at most this by the length of the text: 0.1 s for 32 KB."""
+LARGEST = 1_000
+"""Instructions of a compiled pattern. The time is at most this by the length of the text: 20 ms for 32 KB."""
 REMEDY = "it takes RE2's expressions, which are Python's without look-around and back-references"
 _MEMORY = 1 << 20
 

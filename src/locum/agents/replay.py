@@ -162,6 +162,17 @@ class Case:
         return self.replay(agents).verdict(self.end)
 
 
+@dataclass(frozen=True)
+class Held(Case):
+    """A recorded run whose `files` are in memory."""
+
+    files: Mapping[str, bytes]
+
+    def text(self, name: str) -> bytes:
+        """As `Case.text`."""
+        return self.files.get(name, b"")
+
+
 def lines_of(source: Source, data: bytes) -> Iterator[Line]:
     """The lines of a whole file."""
     offset = 0

@@ -13,7 +13,7 @@ from typing import Any
 from locum.agents.own import own_rules
 from locum.agents.proof import SUCCESS, Trial, proofs, prove
 from locum.agents.registry import agents
-from locum.agents.replay import Case, cases
+from locum.agents.replay import Case, Held, cases
 from locum.agents.rules import ADDED, SHIPPED, Rule, parse_rules, rules_for
 from locum.config.added import FOLDER, SUFFIX, RuleFile, folder_of, rule_told
 from locum.config.load import Loaded
@@ -187,7 +187,7 @@ class Addition:
         if self.kept is None:
             return ()
         known = agents(own)
-        case = Unkept(self.folder, self.kept.meta, {}, self.kept.files)
+        case = Held(self.folder, self.kept.meta, {}, self.kept.files)
         reading = case.replay(known)
         told = reading.verdict(case.end)
         if not isinstance(told, Failure) or told.rule != self.rule.id:
@@ -207,7 +207,7 @@ class Addition:
             "session": reading.session or None,
             "usage": asdict(reading.spent),
         }
-        return (Unkept(self.folder, self.kept.meta, expected, self.kept.files),)
+        return (Held(self.folder, self.kept.meta, expected, self.kept.files),)
 
     def _refuse_another(self, own: Sequence[Rule]) -> None:
         there = {each.id: each.origin for name in agents() for each in rules_for(name, own)}
@@ -218,17 +218,6 @@ class Addition:
             raise ConflictError(f"there is a rule {self.rule.id} already ({origin})", remedy=remedy)
         if self.rule.kind in (FailureKind.OPERATOR, FailureKind.TOKEN_BUDGET):
             raise ConfigError(f"no agent can tell {self.rule.kind}", remedy="That is for locum to say.")
-
-
-@dataclass(frozen=True)
-class Unkept(Case):
-    """A case whose files are not written yet."""
-
-    files: Mapping[str, bytes]
-
-    def text(self, name: str) -> bytes:
-        """As `Case.text`."""
-        return self.files.get(name, b"")
 
 
 def _in_order(before: Sequence[Rule], added: Rule) -> list[Rule]:
