@@ -21,6 +21,7 @@ from locum.policy.failure import Failure, FailureKind
 from locum.policy.plan import Tier
 from locum.policy.task import Ending, RunState
 from locum.policy.usage import Tokens
+from locum.words import iso
 from tests.ledgers import opened, started
 from tests.unit.cli.daemon import answering, problem
 
@@ -73,8 +74,10 @@ def test_explain_tells_what_the_corpus_expects_of_every_run(cli, tmp_path):
             "--exit",
             code,
             *given,
+            "--timezone",
+            case.end.timezone,
             "--at",
-            "2026-11-22T07:00:00Z",
+            iso(case.end.ended_ms),
             "--json",
         )
         assert done.exit_code == 0, done.output
