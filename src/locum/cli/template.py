@@ -40,7 +40,8 @@ _FOUND = """\
 """
 
 _NONE_FOUND = """\
-      // No agent was found on PATH: install one ({programs}), or say where it is with "program": "/path/to/it".
+      // No agent was found on PATH: install one ({programs}),
+      // or say where it is with "program": "/path/to/it".
 """
 
 _FOOT = """\
