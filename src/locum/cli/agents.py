@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from locum.engine.inventory import Install
     from locum.engine.seats import Seats
 
-_LOGIN = {True: "login", False: "no login", None: "login cannot be told"}
+_LOGIN = {True: "login", False: "no login found", None: "login cannot be told"}
 _WIDTH = 12
 
 
@@ -28,7 +28,7 @@ def agents_(settings: Settings, *, names: tuple[str, ...], as_json: bool) -> Non
     """List the agents that locum knows: which are installed, in which version, logged in or not, and what each can do.
 
     Needs no daemon, no network and no token: programs are only asked for their version, and logins only looked for.
-    Without a service.json, PATH and the usual homes are looked at.
+    Without a service.json, PATH and the usual homes are looked at. For an agent that is named all is told.
     """
     from locum.agents.known import MEASURED
     from locum.agents.registry import AGENTS, agent
@@ -52,7 +52,7 @@ def agents_(settings: Settings, *, names: tuple[str, ...], as_json: bool) -> Non
     if problem:
         click.echo(f"{problem} What follows is what PATH has; `locum check` tells more.", err=True)
     for each in listed:
-        click.echo("\n".join(_told(each)))
+        click.echo("\n".join(_told(each, whole=bool(names))))
 
 
 def _seats(settings: Settings) -> tuple[str | None, str | None, Seats | None]:
@@ -95,16 +95,19 @@ def _install(install: Install) -> Json:
     }
 
 
-def _told(agent: Json) -> Iterator[str]:
-    """One agent for people: a line for what it can do, and one for each place where it is or should be."""
+def _told(agent: Json, *, whole: bool) -> Iterator[str]:
+    """One agent for people: a line for what it can do, and one for each place where it is or should be.
+
+    Where no login was found all places that were looked at are named only if `whole`.
+    """
     can = [name for name, supported in agent["supports"].items() if supported]
     yield f"{agent['name']:{_WIDTH}} {', '.join(can) or 'judged by its exit code, unless it tells more'}"
     for each in agent["installs"]:
         whose = f"tier {each['tier']}: " if each["tier"] else ""
-        yield f"{'':{_WIDTH}} {whose}{', '.join(map(clean, _place(each, agent['measured_with'])))}"
+        yield f"{'':{_WIDTH}} {whose}{', '.join(map(clean, _place(each, agent['measured_with'], whole=whole)))}"
 
 
-def _place(install: Json, measured: str | None) -> Iterator[str]:
+def _place(install: Json, measured: str | None, *, whole: bool) -> Iterator[str]:
     if install["path"] is None:
         yield f"not installed ({install['problem']})" if install["tier"] is None else install["problem"]
         return
@@ -113,4 +116,5 @@ def _place(install: Json, measured: str | None) -> Iterator[str]:
         yield install["problem"]
     if install["as_measured"] is False:
         yield f"locum was measured with {measured}"
-    yield f"{_LOGIN[install['logged_in']]} ({install['login']})"
+    why = f" ({install['login']})" if whole or install["logged_in"] is not False else ""
+    yield f"{_LOGIN[install['logged_in']]}{why}"

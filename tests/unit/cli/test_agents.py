@@ -51,6 +51,14 @@ def test_people_see_it_in_lines(cli, path, tmp_path, monkeypatch):
     )
 
 
+def test_where_a_login_was_looked_for_is_told_of_a_named_agent(cli, path):
+    """The whole list stays short; who asks for one agent hears which files and variables would be a login."""
+    assert cli("agents").stdout.count("no login found\n") == 2
+    told = cli("agents", "codex").stdout
+    assert "no login found (no " in told
+    assert "none of CODEX_API_KEY, OPENAI_API_KEY is set)" in told
+
+
 def test_an_unknown_agent_is_refused_with_those_there_are(cli):
     """A name that no agent has is a mistake to tell, not an empty list."""
     told = cli("agents", "codex", "cursor")
