@@ -74,6 +74,7 @@ def record(agent: str, name: str, provider: Provider, into: Path) -> Case:
         for each in ("user", "tmp", "project", "run/given"):
             (place / each).mkdir(parents=True)
         logins.settle(agent, place / "home", provider.url)
+        logins.used_before(place / "user")
         args, model, program = tuple(login.get("args", ())), logins.MODELS[agent], logins.program(agent)
         seat = Seat("live", model, program, args, login["env"], place / "home")
         launch = Launch(

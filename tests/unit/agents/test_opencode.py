@@ -225,4 +225,4 @@ def test_the_session_is_told_once_by_whoever_knows_it_first() -> None:
 def test_a_lost_session_is_known_through_its_colours() -> None:
     """The sentence comes with terminal colours."""
     told = failure(err="\x1b[91m\x1b[1mError: \x1b[0mSession not found\n")
-    assert (told.rule, told.lost_session) == ("opencode.lost_session", True)
+    assert (told.rule, told.lost_session, told.evidence) == ("opencode.lost_session", True, "Error: Session not found")
