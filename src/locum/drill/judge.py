@@ -21,7 +21,7 @@ from locum.drill.promises import (
 from locum.drill.spending import budgets
 from locum.policy.failure import FailureKind
 from locum.policy.usage import NO_TOKENS, Tokens
-from locum.words import from_iso
+from locum.words import from_iso, iso
 
 _NOTICES = {
     "bumped": "tier_bumped",
