@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 _MINUTE_MS = 60_000
 _JUST_NOW_MS = 2 * _MINUTE_MS
 _LONGEST_TEXT = 4_000
+_LATEST_MS = 1 << 43  # in the year 2248; no calendar that a vendor writes goes as far
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _UNIT_MS = {
     "ms": 1,
@@ -65,9 +66,10 @@ def parse_reset(text: str, now_ms: int, timezone: str) -> int | None:
         found = pattern.search(text)
         if found:
             try:
-                return reader(found, now_ms, timezone)
+                moment = reader(found, now_ms, timezone)
             except (ValueError, OverflowError, OSError, KeyError):  # no such day, no such zone, year 9999
                 return None
+            return moment if moment is not None and 0 <= moment < _LATEST_MS else None
     return None
 
 

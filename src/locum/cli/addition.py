@@ -15,9 +15,11 @@ from locum.agents.proof import SUCCESS, Trial, proofs, prove
 from locum.agents.registry import agents
 from locum.agents.replay import Case, Held, cases
 from locum.agents.rules import ADDED, SHIPPED, Rule, parse_rules, rules_for
+from locum.cli.recorded import written
 from locum.config.added import FOLDER, SUFFIX, RuleFile, folder_of, rule_told
 from locum.config.load import Loaded
 from locum.config.model import SignalRule
+from locum.config.zone import is_zone
 from locum.engine.kept import meta_of, recorded
 from locum.engine.redact import redactor
 from locum.engine.seats import Seats
@@ -27,8 +29,9 @@ from locum.files import read_regular
 from locum.places import state_dir
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.task import Run
+from locum.policy.usage import TOKEN_TYPES
 from locum.store.peek import run_named
-from locum.words import count, iso
+from locum.words import count
 
 CASES = "cases"
 LARGEST_RULE = 64 << 10
@@ -49,10 +52,30 @@ def cases_of(config: Path | None) -> tuple[Case, ...]:
         return cases()
     folder = folder_of(config) / CASES
     try:
-        return (*cases(), *cases(folder))
+        kept = cases(folder)
+        for each in kept:
+            _must_be_sound(each)
+        return (*cases(), *kept)
     except (OSError, ValueError, RecursionError) as error:
         remedy = f"Take its rule out with `locum signals remove`, or remove the case from {folder}."
         raise ConfigError(f"a kept case in {folder} cannot be read ({error})", remedy=remedy) from error
+
+
+def _must_be_sound(case: Case) -> None:
+    """Raise ValueError when somebody has edited a kept case into what was never a run."""
+    meta, expected = case.meta, case.expected
+    if not (isinstance(meta, dict) and isinstance(expected, dict) and meta.get("agent") in agents()):
+        raise ValueError(f"{case.folder} is of no agent")
+    sound = (
+        isinstance(meta.get("case"), str),
+        isinstance(meta.get("exit", ""), int | None),
+        isinstance(meta.get("ended_ms"), int),
+        is_zone(str(meta.get("timezone"))),
+        {"kind", "rule", "window", "reset", "lost_session", "usage"} <= set(expected),
+        set(expected.get("usage", ())) == set(TOKEN_TYPES),
+    )
+    if not all(sound):
+        raise ValueError(f"{case.folder} lacks something")
 
 
 def from_file(path: Path) -> dict[str, Any]:
@@ -201,7 +224,7 @@ class Addition:
             "kind": told.kind,
             "rule": told.rule,
             "window": told.window,
-            "reset": iso(told.reset_ms),
+            "reset": written(told.reset_ms),
             "lost_session": told.lost_session,
             "stopped": None,
             "session": reading.session or None,

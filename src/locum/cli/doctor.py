@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from locum.agents.registry import AGENTS
+from locum.config.added import FOLDER
 from locum.config.load import Loaded
 from locum.config.model import TierEntry
 from locum.config.problem import Problem
@@ -80,6 +81,8 @@ def understood(loaded: Loaded) -> Iterator[str]:
         )
         if ignored := sorted(DEFAULT_TRIGGERS - ALWAYS_ACT - chain.triggers - idle):
             yield f"  does not move for: {', '.join(ignored)}"
+    if loaded.service.signals or loaded.added:
+        yield f"rules of your own: {len(loaded.service.signals)} in service.json, {len(loaded.added)} in {FOLDER}/"
     if after := loaded.service.post_task:
         yield f"after each task: {after.command[0]}, for {span(after.time_limit_ms)} at most"
 

@@ -61,14 +61,14 @@ def judged(
     failure = told if isinstance(told, Failure) else None
     return {
         "kind": failure.kind if failure else None,
-        "reset": _iso(failure.reset_ms) if failure else None,
+        "reset": written(failure.reset_ms) if failure else None,
         "usage": asdict(reading.spent),
         "rule": failure.rule if failure else None,
         "evidence": failure.evidence if failure else None,
         "window": failure.window if failure else None,
         "model": failure.model if failure else None,
         "lost_session": failure.lost_session if failure else False,
-        "until": _iso(hold_until_ms(failure, 1, now_ms)) if failure else None,
+        "until": written(hold_until_ms(failure, 1, now_ms)) if failure else None,
         "said": told.said or None,
         "session": reading.session or None,
         "usage_known": reading.usage_known,
@@ -98,8 +98,8 @@ def _moment(at: str | None) -> int:
     return round(found.timestamp() * 1000)
 
 
-def _iso(moment_ms: int | None) -> str | None:
-    """As `iso`; a moment beyond the years that can be written is none."""
+def written(moment_ms: int | None) -> str | None:
+    """A moment (epoch milliseconds) as ISO 8601; one beyond the years that can be written is none."""
     try:
         return iso(moment_ms)
     except (ValueError, OverflowError, OSError):

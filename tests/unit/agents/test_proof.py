@@ -16,6 +16,7 @@ from locum.agents.proof import Trial, What, proofs, prove
 from locum.agents.registry import AGENTS
 from locum.agents.replay import cases
 from locum.agents.rules import ADDED, SHIPPED, parse_rules, shipped
+from locum.agents.score import OVERALL, percent, scores
 from locum.policy.failure import FailureKind
 
 CASES = cases()
@@ -148,3 +149,25 @@ def test_a_judge_that_believes_failing_servers_is_found_out(monkeypatch: pytest.
     assert found == {
         rule.id for name in AGENTS for rule in shipped(name) if rule.kind in limits and "message" in rule.where
     }
+
+
+def test_figures_count_what_was_told_and_what_was_missed() -> None:
+    """One crash told as a network failure costs the recall of one and the precision of the other; a twin told costs too."""
+    tried = [
+        Trial(What.RUN, "a", "crash", "crash", "network"),
+        Trial(What.RUN, "b", "crash", "crash", "crash"),
+        Trial(What.SENTENCE, "c", "network", "network", "network"),
+        Trial(What.TWIN, "d", "network", "nothing", "network"),
+        Trial(What.TWIN, "e", "network", "nothing", "nothing"),
+        Trial(What.QUOTED, "f", "network", "success", "crash"),
+        Trial(What.RUN, "g", "success", "success", "success"),
+        Trial(What.PROOF, "h", "network", "network", "network"),
+    ]
+    found = {score.kind: score for score in scores(tried)}
+    assert set(found) == {"success", "crash", "network", OVERALL}
+    assert (found["crash"].recall, found["crash"].precision) == (1 / 2, 1 / 2)
+    assert (found["network"].recall, found["network"].precision) == (1, 1 / 3)
+    assert (found["success"].recall, found["success"].precision) == (1, 1)
+    assert (found["network"].runs, found["network"].sentences, found["network"].left_alone) == (0, 1, 3)
+    assert (found[OVERALL].recall, found[OVERALL].precision) == (2 / 3, 2 / 5)
+    assert [percent(each) for each in (1.0, 0.9999, 1 / 3, None)] == ["100 %", "99.9 %", "33.3 %", "-"]

@@ -88,6 +88,8 @@ def test_every_known_wording_is_read(text: str, moment: str) -> None:
         "resets on 13/13/2026",
         "resets on 2/30/2026",
         "the stream ends at 5pm",
+        "resets in 999999 weeks",
+        "resets on 11/17/9999",
         "retry-after: Sun, 31 Feb 2026 09:41:51 GMT",
     ],
 )

@@ -121,7 +121,7 @@ def test_explain_for_people_is_short(cli):
         ("You’ve hit your session limit · resets 1am (UTC)", "2026-11-23T01:00:00Z", "2026-11-22T09:00:00Z"),
         ("You've hit your weekly limit · resets Dec 25, 4:39am (UTC)", "2026-12-25T04:39:00Z", "2026-11-30T03:00:00Z"),
         ("Claude AI usage limit reached|1755615600", "2025-08-19T15:00:00Z", "2026-11-22T03:30:00Z"),
-        ("Claude AI usage limit reached|9999999999999", "2286-11-20T17:46:39.999Z", "2026-11-30T03:00:00Z"),
+        ("Claude AI usage limit reached|7999999999", "2223-07-06T14:13:19Z", "2026-11-30T03:00:00Z"),
     ],
 )  # fmt: skip
 def test_a_reset_is_told_as_it_was_and_believed_as_far_as_its_window(cli, tmp_path, sentence, reset, until):
@@ -267,6 +267,7 @@ def test_a_rule_is_added_used_and_taken_out(cli, config, tmp_path):
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1] == "no daemon runs: the next one reads it"
     assert load(config, {}).added[0].said == ("The team allowance is used up.",)
+    assert "rules of your own: 0 in service.json, 1 in signals/" in cli("check").stdout
     assert [json.loads(cli(*asked).stdout)[key] for key in ("kind", "rule")] == ["usage_limit", "mine.quota"]
     assert cli("signals", "remove", "mine.quota").exit_code == 0
     assert json.loads(cli(*asked).stdout)["kind"] == "unknown"
@@ -433,11 +434,13 @@ def test_an_unknown_failure_becomes_the_proof_of_its_rule(cli, config, tmp_path)
     assert cli("signals", "test").exit_code == 0
 
 
-def test_a_kept_case_that_is_broken_is_told(cli, config):
+@pytest.mark.parametrize("meta", ["{}", '{"agent": "gpt"}', '{"agent": "codex", "case": "x", "exit": "1"}', "[]", "{"])
+def test_a_kept_case_that_is_broken_is_told(cli, config, meta):
     """Who edits a kept run into nonsense hears which, and how to go on."""
     folder = config.parent / "signals" / "cases" / "codex" / "x"
     folder.mkdir(parents=True)
-    (folder / "expected.json").write_text("{")
+    (folder / "expected.json").write_text("{}")
+    (folder / "meta.json").write_text(meta)
     done = cli("signals", "test")
     assert done.exit_code == 78
     assert "a kept case in" in done.stderr
