@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -61,7 +62,8 @@ def record(agent: str, name: str, provider: Provider, into: Path) -> Case:
     What its adapter makes of it stands in `expected.json`: a person looks at it before it goes into the corpus.
     """
     folder = into / agent / f"live.{name}"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     oauth = name == "quota"  # what a subscription may use is told to nobody who pays by use
     key = f"{'sk-ant-oat01-' if oauth else 'key-'}{uuid.uuid4().hex}"
     provider.script(key, CASES[name])

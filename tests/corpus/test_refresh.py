@@ -161,6 +161,22 @@ def test_another_exit_code_alone_is_told_and_breaks_nothing(tmp_path):
     assert not refresh.breaks(found)
 
 
+@pytest.mark.parametrize(("hangs", "whole"), [(0, True), (1, True), (2, False)])
+def test_a_run_that_hung_once_is_run_again(monkeypatch, tmp_path, capsys, hangs, whole):
+    """One hang of an agent that does not hang is told, and is no change of its output; two are one."""
+    case = LIVE["codex/live.ok"]
+    stuck = dataclasses.replace(case, expected={**case.expected, "kind": "crash", "stopped": "stalled"})
+    runs = [stuck] * hangs + [case] * 2
+    monkeypatch.setattr(refresh, "record", lambda *_: runs.pop(0))
+    monkeypatch.setattr(refresh, "reported_version", lambda _: "0.0.1")
+    monkeypatch.setattr(refresh.logins, "program", lambda _: "codex")
+    assert refresh.refresh(["codex"], ["ok"], tmp_path) is whole
+    told = capsys.readouterr().out
+    assert ("it hung when it was run first" in told) is (hangs > 0)
+    assert "codex '0.0.1', not 0.169.0" in told
+    assert hangs + 2 - len(runs) == (2 if hangs else 1), "it is run once more, and never a third time"
+
+
 def test_what_is_not_there_is_refused(monkeypatch, tmp_path, capsys):
     """An unknown agent, and one that is not installed, are named before anything is run."""
     monkeypatch.setenv("LOCUM_AGENT_CACHE", str(tmp_path))

@@ -8,6 +8,7 @@ import pytest
 
 from locum.agents.base import home_of
 from locum.agents.claude_code import ClaudeCode
+from locum.agents.known import MEASURED
 from locum.agents.registry import AGENTS
 from locum.config.load import load
 from locum.engine import inventory
@@ -122,6 +123,18 @@ def test_an_agent_without_a_tier_is_looked_for_on_path(tmp_path, host):
     assert told["claude-code"] == ("a", None)
     assert told["codex"] == (None, "0.169.0")
     assert "command" not in told
+
+
+def test_every_agent_is_asked_in_the_environment_of_its_adapter(tmp_path, host):
+    """All programs answer at once, each started as its adapter starts it, so that none of them updates itself."""
+    measured = {name: version for name, version in MEASURED.items() if name in AGENTS}
+    for name, version in measured.items():
+        host(AGENTS[name].program, f"env >{tmp_path}/{name}; echo {version}")
+    rows = found(tmp_path, agents=AGENTS)
+    assert {each.agent: each.version for each in rows} == measured
+    assert all(each.as_measured for each in rows)
+    assert "DISABLE_AUTOUPDATER=1\n" in (tmp_path / "claude-code").read_text()
+    assert not [name for name in measured if "/given/" in (tmp_path / name).read_text()], "no file of a run is named"
 
 
 @pytest.mark.parametrize(
