@@ -109,7 +109,7 @@ def _recorded(
 ) -> tuple[Change | None, bool]:
     """What changed in one case (None: it is not recorded yet), and whether it hung at first.
 
-    An agent that hangs where it did not is run once more: on a busy host opencode now and then waits for ever.
+    An agent that hangs where it did not is run once more: what it waits for may have nothing to do with what it writes.
     """
     fresh = record(agent, name, provider, into)
     before = recorded.get(fresh.name)
