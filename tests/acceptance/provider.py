@@ -31,6 +31,7 @@ from tests.acceptance.provider_steps import (
 DEFAULT = "*"
 MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-5", "gemini-2.5-flash", "mock-model")
 SLOW_PIECES = 10
+CUT_AFTER_S = 0.1  # a client reads what was said before it sees the cut: what is under way would be lost with it
 HANG_UP_POLL_S = 0.05  # a client that hangs up wakes nobody by itself
 DIALECTS: tuple[Dialect, ...] = (provider_anthropic, provider_openai, provider_chat, provider_gemini)
 
@@ -251,6 +252,7 @@ class Provider:
         exchange.start_events(headers)
         turn.say(events[:begun])
         if turn.behaviour == "cut_stream":
+            self._pause(CUT_AFTER_S)
             exchange.abort()
             return
         if turn.behaviour == "error_stream":
