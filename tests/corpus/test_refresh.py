@@ -28,11 +28,9 @@ def altered(case: Case, folder: Path, *changes: tuple[bytes, bytes], exit_code: 
     return dataclasses.replace(other, expected=record.judged(other, stopped=False))
 
 
-def test_an_agent_is_recorded_in_every_case_or_in_none():
-    """No case of an agent is left out, and nothing is recorded that could not be compared."""
-    recorded = {case.agent for case in LIVE.values()}
-    assert set(LIVE) == {f"{agent}/live.{name}" for agent in recorded for name in record.CASES}
-    assert {"claude-code", "codex"} <= recorded <= set(record.recordable())
+def test_every_agent_is_recorded_in_every_case():
+    """No agent that can be run is without a recording to compare it with, in each of the cases."""
+    assert set(LIVE) == {f"{agent}/live.{name}" for agent in record.recordable() for name in record.CASES}
 
 
 @pytest.mark.parametrize("case", LIVE.values(), ids=list(LIVE))
