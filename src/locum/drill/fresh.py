@@ -13,8 +13,6 @@ from zoneinfo import ZoneInfo
 from locum.drill.recordings import Recording
 from locum.policy.usage import Tokens
 
-READ_MS = round(datetime(2026, 11, 22, 7, tzinfo=UTC).timestamp() * 1000)
-"""When the people who read the recordings took them to have ended: spans ("in 3 hours") were counted from here."""
 _SOON_MS = 20 * 60_000
 """What a recording dates later than this after its beginning is no timestamp, but the end of a limit."""
 _FAR_MS = 400 * 86_400_000
@@ -86,9 +84,9 @@ class _Times:
         self.recording, self.now = recording, now
         both = recording.transcript + recording.out
         first = _ISO.search(both)
-        began_ms = _ms(datetime.fromisoformat(first[0])) if first else READ_MS
+        began_ms = _ms(datetime.fromisoformat(first[0])) if first else recording.ended_ms
         if recording.reset_ms is not None and began_ms > recording.reset_ms - _MINUTE_MS:
-            began_ms = READ_MS  # the only moment it tells is the end of its limit
+            began_ms = recording.ended_ms  # the only moment it tells is the end of its limit
         self.began_ms = began_ms
         self.exact = self.told = False
 
@@ -102,7 +100,7 @@ class _Times:
         recorded = self.recording.reset_ms
         if recorded is None:
             return None
-        return self._moved(recorded) if self.told else self.now.at_ms + recorded - READ_MS
+        return self._moved(recorded) if self.told else self.now.at_ms + recorded - self.recording.ended_ms
 
     def _moved(self, at_ms: int) -> int:
         later_ms = self.now.later_ms if at_ms > self.began_ms + _SOON_MS else 0
@@ -110,7 +108,8 @@ class _Times:
 
     def _is_reset(self, at_ms: int) -> bool:
         recorded = self.recording.reset_ms
-        return recorded is not None and abs(at_ms - recorded) <= _MINUTE_MS
+        ahead_ms = at_ms - self.began_ms  # a stamp of the recording itself may be as near to a reset in seconds
+        return recorded is not None and abs(at_ms - recorded) <= _MINUTE_MS and ahead_ms > 2 * _MINUTE_MS
 
     def _note(self, at_ms: int, *, exact: bool) -> None:
         if self._is_reset(at_ms):

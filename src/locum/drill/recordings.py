@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import locum.agents
+from locum.agents.replay import CORPUS, RECORDED_MS
 from locum.policy.failure import FailureKind
 from locum.policy.usage import NO_TOKENS, Tokens
 from locum.words import from_iso
 
-CORPUS = Path(locum.agents.__file__).parent / "corpus"
 OWN = Path(__file__).parent / "cases"
 """Runs of a `command` agent: its protocol is locum's own, so that there is no vendor to record."""
 
@@ -23,7 +22,8 @@ class Recording:
     """One recorded run, and what a person read from it.
 
     `exit` is its exit code; `kind` the failure it was, None for a success; `hangs`: it had to be stopped, for it
-    said nothing more; `reset_ms` (epoch milliseconds) and `window` what it told of its limit.
+    said nothing more; `reset_ms` (epoch milliseconds) and `window` what it told of its limit; `ended_ms` when it ended,
+    from where a person counted the spans that it told.
     """
 
     agent: str
@@ -32,6 +32,7 @@ class Recording:
     kind: FailureKind | None
     hangs: bool
     reset_ms: int | None
+    ended_ms: int
     window: str | None
     session: str
     tokens: Tokens
@@ -104,6 +105,7 @@ def _recording(agent: str, folder: Path) -> Recording:
         kind=FailureKind(told["kind"]) if told["kind"] else None,
         hangs=bool(told.get("stopped")),
         reset_ms=from_iso(told.get("reset")),
+        ended_ms=meta.get("ended_ms", RECORDED_MS),
         window=told.get("window"),
         session=told.get("session") or meta.get("transcript_session") or "",
         tokens=Tokens(**told["usage"]) if told.get("usage") else NO_TOKENS,

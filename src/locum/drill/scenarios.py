@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,8 +55,18 @@ async def calm(stage: Stage, chain: Chain) -> None:
 async def fail(stage: Stage, chain: Chain, *, fault: str, rounds: int = 1, times: int = 1) -> None:
     """Every tier but the last fails so, in `rounds` tasks, and that so many `times` in a row."""
     faults = playable(stage, but_last(chain), Fault(fault))
-    if faults:
-        await walk(stage, chain, faults, rounds=rounds, times=times)
+    # A task tries each tier once that fails softly; holds that short may be over before a long chain has been walked.
+    most = max(1, stage.loaded.plan.attempts - 1) if rounds > 1 else len(faults)
+    for part in _batched(faults.items(), most):
+        await walk(stage, chain, dict(part), rounds=rounds, times=times)
+
+
+def _batched(items: Iterable[tuple[str, Fault]], size: int) -> Iterator[tuple[tuple[str, Fault], ...]]:
+    """The items, so many at a time."""
+    left = tuple(items)
+    while left:
+        yield left[:size]
+        left = left[size:]
 
 
 async def late_reset(stage: Stage, chain: Chain) -> None:
