@@ -67,6 +67,8 @@ class Stage:
     provider: Provider
     refusing: str
     begun: dict[str, str] = field(default_factory=dict)
+    patience: float = 60
+    """Seconds until a task that was begun must have ended."""
 
     def key(self, tier: str, *, oauth: bool = False) -> str:
         """The login of a tier; every tier has its own."""
@@ -84,12 +86,18 @@ class Stage:
         made = {"name": name, "agent": agent, "program": program(agent), "model": MODELS[agent], "home": str(home)}
         return made | login(agent, url, key, oauth=oauth) | more
 
-    def begin(self, case: Case, agent: str, second: str = "") -> None:
-        """Start the task of a case, and wait until its first attempt has ended. `second`: the agent it then goes to."""
+    def begin(self, case: Case, agent: str, second: str = "", *, wait: bool = True) -> None:
+        """Start the task of a case; `wait` until its first attempt has ended. `second`: the agent that it then goes to."""
         first = self.tier(f"{case.name}-first", agent, *case.steps, oauth=case.oauth, refused=case.refused, **case.more)
         self.world.chain_of(case.name, [first, self.tier(f"{case.name}-second", second or agent)])
         self.begun[case.name] = task = self.world.begin(case.name, f"say done ({case.name})")
-        self.world.until(lambda: any(run["ended"] for run in self.world.task(task)["runs"]), f"{case.name} tries", 60)
+        if wait:
+            tried = lambda: any(run["ended"] for run in self.world.task(task)["runs"])  # noqa: E731 - what is waited for
+            self.world.until(tried, f"{case.name} tries", 60)
+
+    def ended(self, name: str) -> dict[str, Any]:
+        """The task that was begun under this name, when it has ended."""
+        return self.world.ended(self.begun[name], self.patience)
 
     def issued(self, tier: str, *, oauth: bool = False) -> Tokens:
         """What the provider gave out for a tier's login."""
@@ -133,7 +141,7 @@ class Stage:
 
     def check(self, case: Case, partial: bool = True) -> dict[str, Any]:
         """Assert all that a case promises; its task. `partial`: what was told of cut answers is counted."""
-        task = self.world.ended(self.begun[case.name])
+        task = self.ended(case.name)
         first, second = f"{case.name}-first", f"{case.name}-second"
         wanted = [(first, case.kind, case.exit)] * case.runs + ([] if case.fails else [(second, None, 0)])
         assert path_of(task) == wanted
@@ -201,7 +209,7 @@ def daemon(folder: Path) -> World:
 
 
 @contextmanager
-def stage(folder: Path, cases: Sequence[Case] = (), agent: str = "", second: str = "") -> Iterator[Stage]:
+def stage(folder: Path, cases: Sequence[Case] = (), agent: str = "") -> Iterator[Stage]:
     """A running daemon before a provider, with `cases` begun: they wait, retry and finish beside each other."""
     made = daemon(folder)
     with Provider() as provider, refusing_url() as refusing:
@@ -209,7 +217,7 @@ def stage(folder: Path, cases: Sequence[Case] = (), agent: str = "", second: str
         try:
             begun = Stage(made, provider, refusing)
             for case in cases:
-                begun.begin(case, agent, second)
+                begun.begin(case, agent)
             yield begun
         finally:
             if made.alive():
