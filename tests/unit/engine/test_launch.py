@@ -28,7 +28,9 @@ def run_of(number: int = 1, tier: Tier = CLAUDE, **more: Any) -> Run:
     return Run(f"r-{number}", "t-1", number, "default", tier, "/srv", RunState.RUNNING, 5, **more)
 
 
-def prepared(folder: Path, run: Run, seat: Seat, runs: list[Run], prompt: bytes = b"write it") -> Prepared:
+def prepared(
+    folder: Path, run: Run, seat: Seat, runs: list[Run], prompt: bytes = b"write it", **environ: str
+) -> Prepared:
     """That run, made ready in `folder`."""
     return prepare(
         run,
@@ -39,7 +41,7 @@ def prepared(folder: Path, run: Run, seat: Seat, runs: list[Run], prompt: bytes 
         fresh="11111111-2222-3333-4444-555555555555",
         spool=Spool(folder / run.id),
         bounds=BOUNDS,
-        environ={"HOME": "/home/x", "TMPDIR": "/elsewhere", "SECRET": "hush"},
+        environ={"HOME": "/home/x", "TMPDIR": "/elsewhere", "SECRET": "hush", **environ},
         timezone="Europe/Madrid",
         began=77.0,
     )
@@ -66,6 +68,19 @@ def test_a_first_attempt_is_given_the_bare_prompt(tmp_path: Path) -> None:
     assert (again.bounds, again.timezone, again.began) == (BOUNDS, "Europe/Madrid", 77.0)
     assert again.seat.home == Path("/logins/a")
     assert again.environ["HOME"] == "/home/x"
+
+
+def test_files_of_its_own_are_there_and_the_daemons_settings_stay(tmp_path: Path) -> None:
+    """An agent finds the plugin that its settings name, and those settings hold all that the environment had in them."""
+    own = json.dumps({"model": "acme/large", "plugin": ["theirs"]})
+    opencode = run_of(tier=Tier("o", "opencode", "acme"))
+    made = prepared(tmp_path, opencode, Seat("o"), [], OPENCODE_CONFIG_CONTENT=own)
+    settings = json.loads(made.spawn.env["OPENCODE_CONFIG_CONTENT"])
+    assert (settings["model"], settings["plugin"][0]) == ("acme/large", "theirs")
+    plugin = Path(settings["plugin"][1].removeprefix("file://"))
+    assert plugin.parent.parent == made.watched.spool.folder
+    assert b"session.status" in plugin.read_bytes()
+    assert (plugin.parent / "refusal.js").is_file()
 
 
 def test_a_prompt_of_any_bytes_is_taken(tmp_path: Path) -> None:
