@@ -144,7 +144,7 @@ class Stage:
         task = self.ended(case.name)
         first, second = f"{case.name}-first", f"{case.name}-second"
         wanted = [(first, case.kind, case.exit)] * case.runs + ([] if case.fails else [(second, None, 0)])
-        assert path_of(task) == wanted
+        assert path_of(task) == wanted, path_of(task)
         assert task["state"] == ("failed" if case.fails else "done")
         assert self.world.status(case.name)["last_failure_kind"] == case.kind
         held = self.held(case.name)

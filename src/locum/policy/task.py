@@ -177,13 +177,21 @@ def avoided(runs: Sequence[Run]) -> frozenset[str]:
 
 
 def session_to_resume(runs: Sequence[Run], tier: Tier, cwd: str) -> str | None:
-    """The session that `tier` can go on with: same agent, account and directory, and not known to be gone."""
+    """The session that `tier` can go on with: same agent, account and directory, and not known to be gone.
+
+    One in which the model has never answered holds nothing but the prompt, and some agents forget that with it.
+    """
     lost = {run.session for run in runs if run.lost_session}
     for run in reversed(runs):
         same = (run.tier.agent, run.tier.account, run.cwd) == (tier.agent, tier.account, cwd)
-        if same and run.session and run.session not in lost:
+        if same and run.session and run.session not in lost and _answered(runs, run.session):
             return run.session
     return None
+
+
+def _answered(runs: Sequence[Run], session: str) -> bool:
+    """Whether any run of a session got something of the model, as far as is known."""
+    return any(run.session == session and (run.tokens or run.said or not run.usage_known) for run in runs)
 
 
 CONTINUE = "Continue; do not redo finished work."

@@ -20,6 +20,7 @@ from locum.policy.task import (
     retries_in_place,
     session_to_resume,
 )
+from locum.policy.usage import Tokens
 
 ONE = Tier("one", "claude-code", "max", "opus")
 SAME_LOGIN = Tier("two", "claude-code", "max", "sonnet")
@@ -102,7 +103,7 @@ def test_a_task_avoids_the_tiers_where_it_may_itself_be_to_blame(kind: FailureKi
 
 def test_a_session_is_resumed_only_by_the_same_agent_login_and_directory() -> None:
     """Another model of the same login goes on with it; another account, agent or directory starts anew."""
-    runs = [run(session="s1")]
+    runs = [run(session="s1", said="half of it")]
     assert session_to_resume(runs, ONE, "/w") == "s1"
     assert session_to_resume(runs, SAME_LOGIN, "/w") == "s1"
     assert session_to_resume(runs, ONE, "/elsewhere") is None
@@ -113,11 +114,22 @@ def test_a_session_is_resumed_only_by_the_same_agent_login_and_directory() -> No
 
 def test_the_latest_session_that_is_not_gone_is_resumed() -> None:
     """Runs of other tiers between do not hide it, and one found gone is never asked for again."""
-    runs = [run(session="old"), run(session="new"), run(tier=OTHER, session="x"), run(RunState.LOST)]
+    spent = {"tokens": Tokens(5)}
+    runs = [run(session="old", **spent), run(session="new", **spent), run(tier=OTHER, session="x", **spent)]
+    runs.append(run(RunState.LOST))
     assert session_to_resume(runs, ONE, "/w") == "new"
     assert session_to_resume([*runs, run(session="new", lost_session=True)], ONE, "/w") == "old"
     both = [run(session=each, lost_session=True) for each in ("new", "old")]
     assert session_to_resume([*runs, *both], ONE, "/w") is None
+
+
+@pytest.mark.parametrize("more", [{"said": "hm"}, {"tokens": Tokens(0, 1)}, {"usage_known": False}])
+def test_a_session_without_an_answer_is_begun_anew(more: dict[str, object]) -> None:
+    """It holds the prompt at most, and some agents forget that with it; one word, token or doubt of any run will do."""
+    empty = run(session="s1")
+    assert session_to_resume([empty, empty], ONE, "/w") is None
+    assert session_to_resume([run(session="s1", **more), empty], ONE, "/w") == "s1"
+    assert session_to_resume([run(session="s2", **more), empty], ONE, "/w") == "s2"
 
 
 @given(RUNS, st.sampled_from([ONE, SAME_LOGIN, OTHER]))

@@ -1,0 +1,85 @@
+"""The real Gemini CLI under the real daemon: every way a provider can fail it, counted to the token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from locum.policy.failure import FailureKind
+from locum.policy.usage import Tokens
+from tests.acceptance import real
+from tests.acceptance.provider_steps import Step
+from tests.acceptance.real import HOUR, MINUTE, Case, Stage
+
+pytestmark = [pytest.mark.agents, pytest.mark.timeout(240)]
+AGENT = "gemini"
+QUICK = {"stall_after": "8s"}
+CASES = (
+    # The exit code is the HTTP status, of which eight bits are left: 400 - 256 = 144. A bad key is a 400.
+    Case("auth", (Step("auth"),), FailureKind.AUTH_ERROR, exit=144, hold=(30 * MINUTE,) * 2, on="account"),
+    Case("forbidden", (Step("forbidden"),), FailureKind.AUTH_ERROR, exit=147, hold=(30 * MINUTE,) * 2, on="account"),
+    Case("credit", (Step("credit"),), FailureKind.CREDIT_EXHAUSTED, exit=147, hold=(HOUR,) * 2, on="account"),
+    # A day's quota is one of the model, and no reset is told: the window is known, and its end is not.
+    Case("daily", (Step("usage_limit"),), FailureKind.USAGE_LIMIT, exit=173, hold=(MINUTE, 48 * HOUR), on="model"),
+    Case("throttle", (Step("throttle", seconds=90),), FailureKind.RATE_LIMIT, exit=173, hold=(85, 125)),
+    Case("overloaded", (Step("overloaded"),), FailureKind.OVERLOADED, exit=247, runs=3, hold=(MINUTE,) * 2),
+    # The stream's error is no error to it: it misses the end, and ends with code 0.
+    Case("errorstream", (Step("error_stream"),), FailureKind.SERVER_ERROR, exit=0, runs=3, hold=(MINUTE,) * 2),
+    Case("e500", (Step("e500"),), FailureKind.SERVER_ERROR, exit=244, runs=3, hold=(MINUTE,) * 2),
+    Case("badjson", (Step("bad_json"),), FailureKind.SERVER_ERROR, runs=3, hold=(MINUTE,) * 2),
+    Case("cutstream", (Step("cut_stream"),), FailureKind.NETWORK, runs=3, hold=(30,) * 2),
+    Case("toolong", (Step("tool"), Step("too_long")), FailureKind.CONTEXT_OVERFLOW, exit=144, fails=True),
+    Case("nomodel", (Step("not_found"),), FailureKind.MODEL_UNAVAILABLE, hold=(6 * HOUR,) * 2),
+    Case("refused", (Step(),), FailureKind.NETWORK, runs=3, hold=(30,) * 2, refused=True),
+    # A TERM ends it with code 0.
+    Case("hang", (Step("hang"),), FailureKind.STALLED, exit=0, more=QUICK),
+    Case("hangstream", (Step("tool"), Step("hang_stream")), FailureKind.STALLED, exit=0, more=QUICK),
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One daemon for all tests of this file, with the failing tasks begun."""
+    with real.stage(tmp_path_factory.mktemp("gemini"), CASES, AGENT) as begun:
+        yield begun
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_failure_is_named_held_and_left_behind(made: Stage, case: Case) -> None:
+    """Kind, hold, next tier, exit code and tokens are those promised for this failure.
+
+    Of an answer that was broken off it tells what it had heard where the stream ended by itself, and nothing where
+    the connection was gone.
+    """
+    made.check(case, partial=case.name == "errorstream")
+
+
+@pytest.mark.parametrize(("name", "steps", "answers"), [("sse", (Step(),), 1), ("tool", (Step("tool"),), 2)])
+def test_a_success_is_counted_to_the_token(made: Stage, name: str, steps: tuple[Step, ...], answers: int) -> None:
+    """What went out whole is what the ledger holds, type by type, thoughts and all."""
+    tier = f"ok-{name}-first"
+    made.world.chain_of(f"ok-{name}", [made.tier(tier, AGENT, *steps), made.tier(f"ok-{name}-second", AGENT)])
+    task = made.world.do(f"ok-{name}")
+    assert real.path_of(task) == [(tier, None, 0)]
+    assert task["said"] == "done"
+    assert real.known(task) == made.counted(tier) == made.issued(tier) != Tokens()
+    assert len([entry for entry in made.provider.issued if entry.key == made.key(tier)]) == answers
+    assert made.held(f"ok-{name}") == []
+    made.audit()
+
+
+def test_a_second_attempt_resumes_the_session(made: Stage) -> None:
+    """The second attempt knows what the first did, and counts what is new alone."""
+    real.a_second_attempt_goes_on_with_the_first(made, AGENT, exit=247)
+
+
+def test_a_budget_moves_the_next_task(made: Stage) -> None:
+    """Crossing a budget in mid-task costs that task nothing."""
+    real.a_budget_is_crossed_in_the_middle_of_a_chain(made, AGENT)
+
+
+def test_a_stopped_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
+    """A clean stop in the middle of a run costs neither work nor tokens: the session is resumed."""
+    real.stopped_and_gone_on_with(tmp_path, AGENT, exit=0)
