@@ -72,7 +72,7 @@ def test_a_success_is_counted_to_the_token(made: Stage, name: str, steps: tuple[
 
 def test_a_second_attempt_resumes_the_session(made: Stage) -> None:
     """The second attempt knows what the first did, and counts what is new alone."""
-    real.a_second_attempt_goes_on_with_the_first(made, AGENT, exit=247)
+    real.a_second_attempt_goes_on_with_the_first(made, AGENT, 247)
 
 
 def test_a_budget_moves_the_next_task(made: Stage) -> None:
@@ -82,4 +82,4 @@ def test_a_budget_moves_the_next_task(made: Stage) -> None:
 
 def test_a_stopped_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
     """A clean stop in the middle of a run costs neither work nor tokens: the session is resumed."""
-    real.stopped_and_gone_on_with(tmp_path, AGENT, exit=0)
+    real.stopped_and_gone_on_with(tmp_path, AGENT, 0)
