@@ -214,6 +214,23 @@ async def test_an_agents_words_are_shown_and_its_protocol_is_not(tmp_path: Path)
     assert told[-1]["said"] == "hello"
 
 
+async def test_what_is_said_in_pieces_is_shown_line_by_line(tmp_path: Path) -> None:
+    """Gemini CLI breaks its words anywhere: people see whole lines, and the task ends with the whole last answer."""
+    service = service_of("a")
+    service["failover"]["tiers"] = [{"name": "a", "agent": "gemini"}]
+    said = [
+        {"type": "message", "role": "assistant", "content": text, "delta": True} for text in ("I l", "ook\nat ", "it.")
+    ]
+    tool, last = {"type": "tool_use", "tool_id": "t"}, said[0] | {"content": "do"}
+    events = [*said, tool, last, last | {"content": "ne"}, {"type": "result", "status": "success"}]
+    written = "\n".join(map(json.dumps, events)) + "\n"
+    rig = await make(tmp_path, service, lambda process: process.end(0, written))
+    async with running(rig):
+        told = await story(rig, await rig.submit())
+    assert [event["text"] for event in told if event["type"] == "output"] == ["I look", "at it.", "done"]
+    assert told[-1]["said"] == "done"
+
+
 async def test_a_task_that_is_not_there_is_told(tmp_path: Path) -> None:
     """Following nothing is an error, not an endless wait."""
     rig = await make(tmp_path, service_of("a"))
