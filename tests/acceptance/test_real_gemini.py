@@ -25,8 +25,16 @@ CASES = (
     Case("daily", (Step("usage_limit"),), FailureKind.USAGE_LIMIT, exit=173, hold=(MINUTE, 48 * HOUR), on="model"),
     Case("throttle", (Step("throttle", seconds=90),), FailureKind.RATE_LIMIT, exit=173, hold=(85, 125)),
     Case("overloaded", (Step("overloaded"),), FailureKind.OVERLOADED, exit=247, runs=3, hold=(MINUTE,) * 2),
-    # The stream's error is no error to it: it misses the end, and ends with code 0.
-    Case("errorstream", (Step("error_stream"),), FailureKind.SERVER_ERROR, exit=0, runs=3, hold=(MINUTE,) * 2),
+    # The stream's error is no error to it: it misses the end, and ends with code 0. A tool call before keeps the
+    # session: of a first request that failed its log forgets even the prompt.
+    Case(
+        "errorstream",
+        (Step("tool"), Step("error_stream")),
+        FailureKind.SERVER_ERROR,
+        exit=0,
+        runs=3,
+        hold=(MINUTE,) * 2,
+    ),
     Case("e500", (Step("e500"),), FailureKind.SERVER_ERROR, exit=244, runs=3, hold=(MINUTE,) * 2),
     Case("badjson", (Step("bad_json"),), FailureKind.SERVER_ERROR, runs=3, hold=(MINUTE,) * 2),
     Case("cutstream", (Step("cut_stream"),), FailureKind.NETWORK, runs=3, hold=(30,) * 2),

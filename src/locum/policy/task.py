@@ -190,8 +190,8 @@ def session_to_resume(runs: Sequence[Run], tier: Tier, cwd: str) -> str | None:
 
 
 def _answered(runs: Sequence[Run], session: str) -> bool:
-    """Whether any run of a session got something of the model, as far as is known."""
-    return any(run.session == session and (run.tokens or run.said or not run.usage_known) for run in runs)
+    """Whether any run of a session was given a token's worth by the model, as far as is known."""
+    return any(run.session == session and (run.tokens or not run.usage_known) for run in runs)
 
 
 CONTINUE = "Continue; do not redo finished work."

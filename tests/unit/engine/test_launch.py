@@ -91,7 +91,7 @@ def test_a_prompt_of_any_bytes_is_taken(tmp_path: Path) -> None:
 
 def test_a_resumed_session_is_told_to_go_on(tmp_path: Path) -> None:
     """With a session of the same login the agent gets a short word instead of note and prompt."""
-    before = run_of(session="s-1", said="half of it")
+    before = run_of(session="s-1", usage_known=False)
     run = run_of(2)
     assert resumed(run, AGENTS["claude-code"], [before]) == "s-1"
     made = prepared(tmp_path, replace(run, session="s-1"), Seat("a"), [before])

@@ -103,7 +103,7 @@ def test_a_task_avoids_the_tiers_where_it_may_itself_be_to_blame(kind: FailureKi
 
 def test_a_session_is_resumed_only_by_the_same_agent_login_and_directory() -> None:
     """Another model of the same login goes on with it; another account, agent or directory starts anew."""
-    runs = [run(session="s1", said="half of it")]
+    runs = [run(session="s1", tokens=Tokens(5))]
     assert session_to_resume(runs, ONE, "/w") == "s1"
     assert session_to_resume(runs, SAME_LOGIN, "/w") == "s1"
     assert session_to_resume(runs, ONE, "/elsewhere") is None
@@ -123,10 +123,10 @@ def test_the_latest_session_that_is_not_gone_is_resumed() -> None:
     assert session_to_resume([*runs, *both], ONE, "/w") is None
 
 
-@pytest.mark.parametrize("more", [{"said": "hm"}, {"tokens": Tokens(0, 1)}, {"usage_known": False}])
+@pytest.mark.parametrize("more", [{"tokens": Tokens(0, 1)}, {"usage_known": False}])
 def test_a_session_without_an_answer_is_begun_anew(more: dict[str, object]) -> None:
-    """It holds the prompt at most, and some agents forget that with it; one word, token or doubt of any run will do."""
-    empty = run(session="s1")
+    """It holds the prompt at most, and some agents forget that with it, and half a word; one token or doubt of any run will do."""
+    empty = run(session="s1", said="hal")
     assert session_to_resume([empty, empty], ONE, "/w") is None
     assert session_to_resume([run(session="s1", **more), empty], ONE, "/w") == "s1"
     assert session_to_resume([run(session="s2", **more), empty], ONE, "/w") == "s2"
