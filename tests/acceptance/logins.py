@@ -55,7 +55,9 @@ def login(agent: str, url: str, key: str, *, oauth: bool = False) -> dict[str, A
         case "copilot":
             own = {"BASE_URL": chat, "API_KEY": key, "TYPE": "openai", "WIRE_API": "completions"}
             env = {f"COPILOT_PROVIDER_{name}": value for name, value in own.items()}
-            return {"env": env | {"COPILOT_OFFLINE": "true"}}
+            # It unpacks itself once for each user, which takes longer than a run: here once for all of them.
+            unpacked = AGENTS[agent].folder(cache_folder()) / "unpacked"
+            return {"env": env | {"COPILOT_OFFLINE": "true", "COPILOT_PKG_CACHE_HOME": str(unpacked)}}
         case "pi":
             return {"env": {"MOCK_KEY": key, "PI_OFFLINE": "1"}}
         case "aider":

@@ -19,7 +19,8 @@ from tests.acceptance.provider import Provider, refusing_url
 from tests.acceptance.provider_steps import Request, Step
 from tests.harness import World, until
 
-OTHER = {"claude-code": "codex", "codex": "claude-code", "opencode": "pi", "pi": "claude-code"}
+OTHER = {"claude-code": "codex", "codex": "claude-code", "opencode": "pi"}
+OTHER |= dict.fromkeys(("pi", "copilot", "aider"), "claude-code")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 VENDORS = ("ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "GEMINI_", "GOOGLE_", "AWS_")
 NEWCOMERS = ("OPENCODE_", "QWEN_", "COPILOT_", "GH_", "GITHUB_", "PI_", "AIDER_")
@@ -67,7 +68,7 @@ class Stage:
     provider: Provider
     refusing: str
     begun: dict[str, str] = field(default_factory=dict)
-    patience: float = 60
+    patience: float = 150
     """Seconds until a task that was begun must have ended."""
 
     def key(self, tier: str, *, oauth: bool = False) -> str:
@@ -209,15 +210,20 @@ def daemon(folder: Path) -> World:
 
 
 @contextmanager
-def stage(folder: Path, cases: Sequence[Case] = (), agent: str = "") -> Iterator[Stage]:
-    """A running daemon before a provider, with `cases` begun: they wait, retry and finish beside each other."""
+def stage(
+    folder: Path, cases: Sequence[Case] = (), agent: str = "", second: str = "", *, wait: bool = True
+) -> Iterator[Stage]:
+    """A running daemon before a provider, with `cases` begun: they wait, retry and finish beside each other.
+
+    `wait` False: those of an agent that tries again by itself for long begin all at once.
+    """
     made = daemon(folder)
     with Provider() as provider, refusing_url() as refusing:
         made.start()
         try:
             begun = Stage(made, provider, refusing)
             for case in cases:
-                begun.begin(case, agent)
+                begun.begin(case, agent, second, wait=wait)
             yield begun
         finally:
             if made.alive():
@@ -320,11 +326,14 @@ def the_command_line_tells_it(made: Stage, agent: str) -> None:
         assert ("context_overflow" in shown.stdout + shown.stderr) is (code == 1)
 
 
-def a_second_attempt_goes_on_with_the_first(made: Stage, agent: str, code: int = 1) -> None:
-    """A retry in place resumes the session: what was done is in the conversation, and nothing is counted twice."""
+def a_second_attempt_goes_on_with_the_first(made: Stage, agent: str, code: int = 1, tries: int = 1) -> None:
+    """A retry in place resumes the session: what was done is in the conversation, and nothing is counted twice.
+
+    `tries`: how often the agent itself asks before it gives up.
+    """
     name = f"resume-{agent}"
     first, second = f"{name}-first", f"{name}-second"
-    steps = Step("tool", command="echo the-work-so-far"), Step("overloaded"), Step()
+    steps = Step("tool", command="echo the-work-so-far"), *([Step("overloaded")] * tries), Step()
     made.world.chain_of(name, [made.tier(first, agent, *steps), made.tier(second, agent)])
     task = made.world.do(name, "paint the fence green")
     assert path_of(task) == [(first, "overloaded", code), (first, None, 0)]

@@ -102,9 +102,20 @@ def _kept(
         (folder / stream).write_bytes(_masked((run / stream).read_bytes(), masks))
     if transcript := _transcript(adapter, launch, env):
         (folder / "transcript.jsonl").write_bytes(_masked(transcript.read_bytes(), masks))
-        place = os.path.relpath(transcript, launch.seat.home)
-        meta |= {"place": _masked(place.encode(), masks).decode(), "chosen": launch.fresh}
+        meta |= _place(adapter, transcript, launch, command, masks)
     return meta, ran.stopped
+
+
+def _place(
+    adapter: Agent, transcript: Path, launch: Launch, command: Command, masks: Sequence[tuple[bytes, bytes]]
+) -> dict[str, Any]:
+    """Where the transcript lay: below the home, or where a variable of the run's environment says."""
+    named = [name for name in adapter.variables if command.env.get(name) == str(transcript)]
+    if named:
+        place = f"given/{transcript.name}"
+        return {"place": place, "environ": dict.fromkeys(named, f"{{home}}/{place}")}
+    place = os.path.relpath(transcript, launch.seat.home)
+    return {"place": _masked(place.encode(), masks).decode(), "chosen": launch.fresh}
 
 
 def _environment(place: Path) -> dict[str, str]:

@@ -20,5 +20,6 @@ def is_found_on_disk(case: Case, session: str, home: Path) -> bool:
     (home / place).parent.mkdir(parents=True, exist_ok=True)
     (home / place).touch()
     agent = AGENTS[case.agent]
-    patterns = agent.sources(Seat("t", home=home), CWD, session or case.meta.get("chosen", ""), {"HOME": "/nowhere"})
+    chosen, env = case.meta.get("chosen", ""), {"HOME": "/nowhere"} | case.environ(home)
+    patterns = agent.sources(Seat("t", home=home), CWD, session or chosen, env)
     return home / place in expand(patterns)

@@ -39,8 +39,8 @@ async def run_of(case: Case, number: int, folder: Path, ledger: Ledger) -> Runne
     if case.end.exit is not None:
         written = spool.folder / "exit"
         written.write_text(f"{case.end.exit if case.end.exit >= 0 else 128 - case.end.exit}\n")
-        os.utime(written, (case.end.ended_ms / 1000, case.end.ended_ms / 1000))
-    environ = {"HOME": str(folder / "nobody")}
+        os.utime(written, ns=(case.end.ended_ms * 1_000_000,) * 2)
+    environ = {"HOME": str(folder / "nobody")} | case.environ(home)
     seat = Seat("c", home=home)
     return Runner(Watched(run, AGENTS[case.agent], seat, spool, BOUNDS, environ, "UTC", 0.0), ledger, SystemClock())
 

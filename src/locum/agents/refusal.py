@@ -12,7 +12,7 @@ from typing import Any
 from locum.agents import lines
 from locum.policy.failure import FailureKind
 
-_CODES = {
+CODES: Mapping[str, FailureKind] = {
     "authentication_error": FailureKind.AUTH_ERROR,
     "billing_error": FailureKind.CREDIT_EXHAUSTED,
     "context_length_exceeded": FailureKind.CONTEXT_OVERFLOW,
@@ -26,6 +26,7 @@ _CODES = {
     "server_is_overloaded": FailureKind.OVERLOADED,
     "usage_limit_reached": FailureKind.USAGE_LIMIT,
 }
+"""The `code` or `type` of a refusal that says more than its HTTP status."""
 _WAITS = {"retry-after-ms": 1, "retry-after": 1_000}  # header -> milliseconds of its unit
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?")
 
@@ -44,9 +45,9 @@ def refusal(told: Mapping[str, Any], at_ms: int | None) -> Refusal:
     """What `statusCode`, `responseHeaders` and `responseBody` of `told` say; `at_ms` is when they came."""
     body = lines.parse(lines.text(told.get("responseBody")).encode()) or {}
     error = lines.table(body.get("error"))
-    code = next((name for name in map(lines.key, (error.get("code"), error.get("type"))) if name in _CODES), "")
+    code = next((name for name in map(lines.key, (error.get("code"), error.get("type"))) if name in CODES), "")
     return Refusal(
-        _CODES.get(code),
+        CODES.get(code),
         f"code:{code}" if code else "",
         lines.status(told.get("statusCode")),
         lines.epoch_ms(error.get("resets_at")) or _waited(lines.table(told.get("responseHeaders")), at_ms),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from locum.agents.aider import Aider
 from locum.agents.base import Agent
 from locum.agents.claude_code import ClaudeCode
 from locum.agents.claude_hooks import ClaudeHooks
 from locum.agents.codex import Codex
 from locum.agents.codex_hooks import CodexHooks
 from locum.agents.command import ProgramAgent
+from locum.agents.copilot import Copilot
 from locum.agents.gemini import Gemini
 from locum.agents.gemini_hooks import GeminiHooks
 from locum.agents.hooks import Hooks
@@ -29,6 +31,8 @@ def agents(own_rules: Sequence[Rule] = ()) -> Mapping[str, Agent]:
         OpenCode,
         Qwen,
         Pi,
+        Copilot,
+        Aider,
         ProgramAgent,
     )
     known = [kind(own_rules) for kind in kinds]

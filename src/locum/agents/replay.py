@@ -105,7 +105,7 @@ class Case:
     `meta.json` holds `agent`, `case` (its name) and `exit` (null: nobody wrote one). Where its transcript had lain
     below the agent's home is `place`, with `chosen`, the session, if that was chosen before the start. `kept`: it was
     taken from a spool, its transcript found already. `ended_ms` and `timezone` are for sentences that tell a time of
-    day.
+    day. `environ` is what of the run's environment says where its transcript is, `{home}` in it the agent's home.
     """
 
     folder: Path
@@ -138,12 +138,17 @@ class Case:
         ended_ms = self.meta.get("ended_ms", RECORDED_MS)
         return End(self.meta["exit"], ended_ms, out, err, timezone=self.meta.get("timezone", "UTC"))
 
+    def environ(self, home: Path) -> dict[str, str]:
+        """The environment its agent ran in, as far as that says where its transcript is below `home`."""
+        return {name: value.replace("{home}", str(home)) for name, value in self.meta.get("environ", {}).items()}
+
     def transcript_is_found(self, agent: Agent, session: str) -> bool:
         """Whether `sources` of its agent, asked for the session as far as it was told, lead to the transcript."""
         place = self.meta.get("place")
         if not place:
             return bool(self.meta.get("kept"))
-        patterns = agent.sources(Seat("t", home=HOME), CWD, session or self.meta.get("chosen", ""), {"HOME": "/none"})
+        chosen, env = self.meta.get("chosen", ""), {"HOME": "/none"} | self.environ(HOME)
+        patterns = agent.sources(Seat("t", home=HOME), CWD, session or chosen, env)
         return any(leads_to(pattern, HOME / place) for pattern in patterns)
 
     def replay(self, agents: Mapping[str, Agent] = AGENTS) -> Reading:

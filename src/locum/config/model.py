@@ -25,7 +25,7 @@ from locum.policy.usage import EACH_TYPE_ONCE, Weights
 WHERE: tuple[Literal["message", "out", "err"], ...] = ("message", "out", "err")
 PLACES = (*WHERE, "answer")
 VENDOR_WINDOWS = tuple(WINDOW_MS)
-AGENTS = ("claude-code", "codex", "gemini", "opencode", "qwen", "pi", "command")
+AGENTS = ("claude-code", "codex", "gemini", "opencode", "qwen", "pi", "copilot", "aider", "command")
 TRIGGERS = tuple(kind for kind in FailureKind if kind in DEFAULT_TRIGGERS - ALWAYS_ACT)
 """The kinds that `triggers` may name, in the order of the manual."""
 
@@ -62,7 +62,7 @@ Weight = Annotated[
 ]
 """How much a token counts: true, false or a number in the file, thousandths here."""
 AgentName = Annotated[
-    Literal["claude-code", "codex", "gemini", "opencode", "qwen", "pi", "command"],
+    Literal["claude-code", "codex", "gemini", "opencode", "qwen", "pi", "copilot", "aider", "command"],
     expect("an agent that locum knows", choices=AGENTS),
 ]
 

@@ -24,6 +24,8 @@ def test_measured_is_what_the_tests_install():
         ("codex", Support(usage=True, resume=True, hooks=True, halt=True, transcripts=True)),
         ("opencode", Support(usage=True, resume=True, hooks=False, halt=False, transcripts=False)),
         ("pi", Support(usage=True, resume=True, hooks=False, halt=False, transcripts=True)),
+        ("copilot", Support(usage=True, resume=True, hooks=False, halt=False, transcripts=True)),
+        ("aider", Support(usage=True, resume=False, hooks=False, halt=False, transcripts=False)),
         ("command", Support(usage=False, resume=False, hooks=False, halt=False, transcripts=False)),
     ],
 )

@@ -47,7 +47,7 @@ def test_users_rules_come_first_and_only_for_their_agent() -> None:
     assert found is not None
     assert (found.rule.id, found.rule.kind) == ("mine", FailureKind.NETWORK)
     assert "theirs" not in {rule.id for rule in rules_for("claude-code", own)}
-    assert {rule.id for rule in rules_for("command")} == {"any.refused"}
+    assert {rule.id for rule in rules_for("command")} == {"any.refused", "auggie.not_logged_in", "droid.not_logged_in"}
 
 
 @pytest.mark.parametrize(
