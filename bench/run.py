@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import bump, classify, handover, hook, idle, record, start, status, window
+from bench import bump, classify, handover, hook, idle, record, start, status, watch, window
 from bench.machine import Noise, described, filesystem
 from bench.page import Measured, details, lines, page
 from bench.subject import Subject
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
-SUBJECTS = tuple(module.SUBJECT for module in (handover, hook, classify, record, window, start, idle, status, bump))
+SUBJECTS = tuple(
+    module.SUBJECT for module in (handover, hook, classify, record, window, start, idle, status, bump, watch)
+)
 IN_MEMORY = ("tmpfs", "ramfs")
 
 

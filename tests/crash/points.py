@@ -78,8 +78,8 @@ _STARTING = (
     _after("leftovers-swept", "locum.engine.process.SystemProcesses.sweep", "idle", 1, lead=Lead.ENDED),
     *_both("run-forgotten", "locum.store.ledger.Ledger.forget_run", "idle", 1, lead=Lead.UNSTARTED),
     *_both("prompts-pruned", "locum.store.ledger.Ledger.prune", "idle", 1),
-    _after("folder-removed", "locum.engine.supervisor.shutil.rmtree", "work", 2),
-    _after("retired", "locum.engine.supervisor.Supervisor._retire_once", "idle", 1),
+    _after("folder-removed", "locum.engine.retire.shutil.rmtree", "work", 2),
+    _after("retired", "locum.engine.retire.once", "idle", 1),
     _after("ready-told", "locum.daemon.notify", "idle", 1),
 )
 _TAKING_TASKS = (

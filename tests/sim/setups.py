@@ -111,6 +111,7 @@ class Setup:
                 routes[name]["triggers"] = list(chain.triggers)
         more = {name: route | self.chains[name].written() for name, route in routes.items() if name != "default"}
         service = {**self.chains["default"].written(), "failover": routes["default"], "limits": self.limits}
+        service["usage_sources"] = False  # files are real in the simulation, and what tells of them is not
         return service | ({"chains": more} if more else {})
 
     def listing(self, tier: str) -> list[str]:

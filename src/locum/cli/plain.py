@@ -108,10 +108,36 @@ def config_lines(status: Json) -> Iterator[str]:
     yield f"config: {status['config']['path']}"
     for problem in status["config"]["problems"]:
         yield f"refused edit: {problem}"
+    yield from source_troubles(status)
     last = (status.get("post_task") or {}).get("last_failure")
     if last is not None:
         ago = span(now_ms() - (from_iso(last["at"]) or 0))
         yield f"post_task failed after {last['task']} ({ago} ago): {clean(last['reason'])}"
+
+
+def source_lines(found: Json) -> Iterator[str]:
+    """Which homes are watched for sessions that nobody tells of, and for whom those count."""
+    told = found.get("usage_sources") or {"on": True, "homes": []}
+    if not told["on"]:
+        yield "usage_sources is false: sessions that nobody tells of are not counted"
+    for home in told["homes"]:
+        since_ms, last_ms = from_iso(home["since"]) or 0, from_iso(home["last_counted"])
+        whose = f"tier {home['tiers'][0]}" if len(home["tiers"]) == 1 else clean(home["account"] or "no account known")
+        text = f"watched: {home['agent']} in {clean(home['folder'])}, for {whose}: "
+        text += count(home["files"], "transcript") if home["there"] else "not there yet"
+        text += f", since {moment(since_ms, now_ms())}"
+        yield text + (f", last counted {span(now_ms() - last_ms)} ago" if last_ms else ", nothing counted yet")
+
+
+def source_troubles(found: Json) -> Iterator[str]:
+    """Why sessions that nobody tells of may not all be counted, or not at once."""
+    told = found.get("usage_sources") or {"without_events": None, "homes": []}
+    if told["without_events"]:
+        why = clean(told["without_events"])
+        yield f"no file events ({why}): transcripts are looked at again and again (see fs.inotify.max_user_watches)"
+    for home in told["homes"]:
+        if home["trouble"]:
+            yield f"not all of {home['agent']}'s transcripts in {clean(home['folder'])} count: {clean(home['trouble'])}"
 
 
 def status(found: Json, usage: Json) -> Iterator[str]:
@@ -133,6 +159,7 @@ def usage(found: Json, chain: str | None) -> Iterator[str]:
     rows = {f"chain {name}": each for name, each in found["chains"].items() if chain in (None, name)}
     if chain is None:
         rows |= {f"tier {name}": each for name, each in found["tiers"].items()}
+        rows |= {f"account {clean(name)}": each for name, each in found.get("accounts", {}).items()}
     width = max((len(name) for name in rows), default=0)
     for name, each in rows.items():
         yield f"{name:{width}}  {spent(each)}{_types(each['totals'])}"
@@ -143,6 +170,9 @@ def usage(found: Json, chain: str | None) -> Iterator[str]:
             "  Nobody knows whose tier these sessions use: no budget counts them, and nothing stops them.\n"
             "  Install their hooks with --tier NAME; give --tier NAME to what is reported without one."
         )
+    if chain is None:
+        yield from source_lines(found)
+        yield from source_troubles(found)
 
 
 def tasks(found: Sequence[Json]) -> Iterator[str]:

@@ -363,6 +363,21 @@ class PostTaskEntry(Entry):
     )
 
 
+class SourceEntry(Entry):
+    """A home of an agent that no tier has, and whose sessions count all the same."""
+
+    agent: Annotated[AgentName, Field(description="The agent that keeps its transcripts there.")]
+    home: Annotated[Text, Field(description="The agent's own folder, as in a tier's `home`.")]
+
+
+_HOMES = 'the latter such as [{"agent": "claude-code", "home": "~/.claude-work"}]'
+UsageSources = Annotated[
+    Annotated[bool, expect("true, false or a list of homes", _HOMES), Tag("switch")]
+    | Annotated[tuple[SourceEntry, ...], Tag("homes")],
+    Discriminator(lambda value: "homes" if isinstance(value, (list, tuple)) else "switch"),
+]
+
+
 class Service(Budgeted):
     """The whole of service.json. The budget at the top is that of the chain `default`, over all its tiers."""
 
@@ -372,6 +387,12 @@ class Service(Budgeted):
     failover: Annotated[Failover, Field(description="The chain `default`.")]
     chains: Annotated[dict[Name, ChainEntry], Field(description="More chains, by name.")] = Field(default_factory=dict)
     signals: Annotated[tuple[SignalRule, ...], Field(description="Your own rules for reading failures.")] = ()
+    usage_sources: Annotated[
+        UsageSources,
+        Field(
+            description="Whether sessions nobody tells of are counted, by the tiers' homes; a list names more homes."
+        ),
+    ] = True
     post_task: Annotated[
         PostTaskEntry | None,
         Field(description="A command of your own that is run after each task. Left out or null: nothing is run."),

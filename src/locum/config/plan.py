@@ -6,13 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from locum.config.model import Budgeted, CredentialRef, EnvRef, FileRef, Route, Secret, Service, TierEntry
+from locum.config.model import Budgeted, CredentialRef, EnvRef, FileRef, Route, Secret, Service, SourceEntry, TierEntry
 from locum.config.place import Place
 from locum.config.reset import window_of
 from locum.config.rules import routes_of, strips_token_budget
 from locum.policy.failure import FailureKind
 from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Tier
-from locum.policy.window import Lifetime
+from locum.policy.window import Block, Lifetime, Rolling
 
 _LOGIN = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|AUTH|CREDENTIALS?|PROFILE|BASE_URL|CONFIG_DIR)$|^CODEX_HOME$")
 """Environment variables that decide whose login an agent uses, even when they are plain text."""
@@ -32,6 +32,7 @@ def plan_of(service: Service, place: Place) -> Plan:
             if isinstance(entry, TierEntry):
                 meters[f"tier:{entry.name}"] = own = _tier_meter(entry, meter, place)
                 budgets += _tier_budgets(entry, own, tuple(chains.values()))
+    meters |= _account_meters(service, place, chains, meters)
     limits = service.limits
     tokens = limits.task_tokens or None
     return Plan(chains, tuple(budgets), meters, limits.attempts, tokens, post_task=service.post_task is not None)
@@ -47,6 +48,11 @@ def account_of(entry: TierEntry, place: Place) -> str:
         text += f"@{place.path(entry.home)}"
     logins = sorted(name for name, value in entry.env.items() if not isinstance(value, str) or _LOGIN.search(name))
     return text + "".join(f"+{name}={_reference(entry.env[name], place)}" for name in logins)
+
+
+def account_at(source: SourceEntry, place: Place) -> str:
+    """Whose login pays in a home that no tier has: as if a tier had it."""
+    return account_of(TierEntry(name="home", agent=source.agent, home=source.home), place)
 
 
 def guard_of(entry: TierEntry, account: str) -> str:
@@ -74,6 +80,24 @@ def _meter(budgeted: Budgeted, place: Place) -> Meter:
 def _tier_meter(entry: TierEntry, chain: Meter, place: Place) -> Meter:
     window = chain.window if entry.usage_reset is None else window_of(entry.usage_reset, place.timezone)
     return Meter(window, chain.weights, entry.usage_threshold_tokens or None)
+
+
+def _account_meters(
+    service: Service, place: Place, chains: dict[str, Chain], meters: dict[str, Meter]
+) -> dict[str, Meter]:
+    """How each account's usage is shown: over the window of the first chain that it pays for, else of the first of all.
+
+    Blocks begin with a chain's own use: an account's window is then the last so many hours.
+    """
+    payers = [(tier.account, name) for name, chain in chains.items() for tier in chain.tiers]
+    more = service.usage_sources if isinstance(service.usage_sources, tuple) else ()
+    payers += [(account_at(each, place), next(iter(chains))) for each in more]
+    found: dict[str, Meter] = {}
+    for account, chain in payers:
+        meter = meters[f"chain:{chain}"]
+        window = Rolling(meter.window.length_ms) if isinstance(meter.window, Block) else meter.window
+        found.setdefault(f"account:{account}", Meter(window, meter.weights))
+    return found
 
 
 def _chain_budgets(chain: Chain, budgeted: Budgeted, meter: Meter) -> Iterator[Budget]:

@@ -27,7 +27,7 @@ from locum.policy.explain import stopped
 from locum.policy.failure import Failure
 from locum.policy.gate import Place, gate, placed
 from locum.policy.report import Report, payer_of
-from locum.policy.usage import NO_TOKENS, Usage
+from locum.policy.usage import Usage
 from locum.store.ledger import Ledger
 
 log = structlog.get_logger(__name__)
@@ -128,6 +128,11 @@ class Intake:
         self._remember(told, stop)
         return Answer(place, stop, (reading.trouble if reading else "") or note)
 
+    def place_of(self, session: str) -> Place | None:
+        """The tier that the hooks of a session have named, as far as it is remembered."""
+        named = (each.place for each in self._readings.values() if session and each.session == session)
+        return next(named, None)
+
     def _find(self, hooks: Hooks, told: Told, caller: Caller) -> Found | None:
         homes = self.seats().homes(hooks.agent, hooks.variable, hooks.folder).values()
         return find(told.transcript, hooks, caller, homes) if told.transcript else None
@@ -178,7 +183,7 @@ class Intake:
 
         async def report() -> None:
             try:
-                await self._report(hooks, told.session, f"{turn}:{told.moment}", place, failure, reading, told.model)
+                await self._report(hooks, told.session, f"{turn}:{told.moment}", place, failure, told.model)
             except Exception:
                 log.exception("session_end_not_understood", session=told.session)  # a bug of ours ends nothing else
             finally:
@@ -196,23 +201,10 @@ class Intake:
         turn: str,
         place: Place | None,
         failure: Failure | None,
-        reading: Reading | None,
         model: str | None = None,
     ) -> None:
-        counted = NO_TOKENS
-        if reading:
-            counted, reading.counted = reading.counted, NO_TOKENS
-        tokens = counted or None
-        report = Report(
-            hooks.agent,
-            f"{session}:{turn}",
-            place,
-            tokens,
-            failure=failure,
-            session=session,
-            model=model,
-            in_person=True,
-        )
+        told = f"{session}:{turn}"
+        report = Report(hooks.agent, told, place, failure=failure, session=session, model=model, in_person=True)
         while True:
             try:
                 found = await self.ledger.report(report, self.clock.now_ms(), self.clock.fraction())
@@ -223,8 +215,6 @@ class Intake:
                     return
                 with anyio.move_on_after(DISK_PAUSE):
                     await self.stopping.wait()
-        if reading and found.duplicate:
-            reading.counted += counted
         if failure and not found.duplicate:
             tier = place.tier.name if place else None
             log.warning("session_failed", agent=hooks.agent, session=session, tier=tier, kind=failure.kind)
@@ -320,7 +310,6 @@ class Intake:
         if usages:
             payer = payer_of(reading.hooks.agent, reading.place, reading.session)
             found = await self.ledger.record_outside(payer, usages, self.clock.now_ms())
-            reading.counted += found.tokens
             if found.events:
                 self.bell.ring()
         if reading.limits_told and reading.place:
@@ -339,7 +328,7 @@ class Intake:
         failure = reading.hooks.verdict(signals, now_ms, self._timezone())
         if failure and not _again(reading, failure, now_ms) and not await self._is_ours(reading.session):
             at = f"@{reading.failed_at}"
-            await self._report(reading.hooks, reading.session, at, reading.place, failure, reading)
+            await self._report(reading.hooks, reading.session, at, reading.place, failure)
         reading.failures.clear()
 
     def _start(self, work: Work) -> bool:

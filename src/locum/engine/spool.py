@@ -163,6 +163,40 @@ def tail_bytes(path: Path, size: int) -> bytes:
 
 
 @dataclass(slots=True)
+class Splitter:
+    """Cuts what is read of a file into lines. `position` is the byte that is to be read next, `held` the beginning of
+    a line whose end is still to come; `skipping`: the rest of a line that was too long is passed over.
+    """
+
+    position: int = 0
+    skipping: bool = False
+    held: bytearray = field(default_factory=bytearray)
+
+    @property
+    def settled(self) -> int:
+        """The byte up to which everything was handed out: reading may begin there anew."""
+        return self.position - len(self.held)
+
+    def split(self, chunk: bytes) -> Iterator[tuple[int, bytes, bool]]:
+        """The lines that end in `chunk`, each with the offset of its first byte, and whether it lost its end."""
+        at = 0
+        while (end := chunk.find(b"\n", at)) >= 0:
+            if self.skipping:
+                self.skipping = False
+            else:
+                yield self.position + at - len(self.held), bytes(self.held) + chunk[at:end], False
+            self.held.clear()
+            at = end + 1
+        if not self.skipping:
+            self.held += chunk[at:]
+        self.position += len(chunk)
+        if len(self.held) > LONGEST_LINE:
+            yield self.settled, bytes(self.held[:LONGEST_LINE]), True
+            self.held.clear()
+            self.skipping = True
+
+
+@dataclass(slots=True)
 class Tail:
     """Reads the lines of one growing file, each once, from its first byte.
 
@@ -180,11 +214,9 @@ class Tail:
     most: int = MOST
     behind: bool = False
     """Whether the last look left something unread."""
-    _offset: int = 0
+    _lines: Splitter = field(default_factory=Splitter)
     _inode: int = 0
     _last: bytes = b""
-    _held: bytearray = field(default_factory=bytearray)
-    _skipping: bool = False
 
     def read(self, *, last: bool = False) -> Iterator[Line | None]:
         """The complete lines of the next chunk, then None, so that the reader can let others work.
@@ -201,22 +233,22 @@ class Tail:
         with open(descriptor, "rb") as file:  # noqa: PTH123 - by descriptor
             status = os.fstat(descriptor)
             self._notice_replacement(status, file)
-            file.seek(self._offset)
+            file.seek(self._lines.position)
             end = min(status.st_size, self.most)
-            while chunk := file.read(max(0, min(CHUNK, end - self._offset))):
+            while chunk := file.read(max(0, min(CHUNK, end - self._lines.position))):
                 yield from self._split(chunk)
                 yield None
                 if not last:
                     self.behind = len(chunk) == CHUNK
                     break
-        if last and self._held:
-            yield self._line(bytes(self._held), self._offset - len(self._held))
-            self._held.clear()
+        if last and self._lines.held:
+            yield self._line(self._lines.settled, bytes(self._lines.held))
+            self._lines.held.clear()
 
     @property
     def position(self) -> tuple[int, int]:
         """Which file this is and how far it was read: changes when something was read."""
-        return self._inode, self._offset
+        return self._inode, self._lines.position
 
     def rewind(self) -> None:
         """Read everything again at the next look."""
@@ -227,32 +259,16 @@ class Tail:
 
         A number alone is no proof: that of a file that was deleted is given to the next one.
         """
-        file.seek(self._offset - len(self._last))
-        if stat.st_ino != self._inode or stat.st_size < self._offset or file.read(len(self._last)) != self._last:
-            self._inode, self._offset, self._last, self._skipping = stat.st_ino, 0, b"", False
-            self._held.clear()
+        file.seek(self._lines.position - len(self._last))
+        shrunk = stat.st_size < self._lines.position
+        if stat.st_ino != self._inode or shrunk or file.read(len(self._last)) != self._last:
+            self._lines, self._inode, self._last = Splitter(), stat.st_ino, b""
 
     def _split(self, chunk: bytes) -> Iterator[Line]:
-        at = 0
-        while (end := chunk.find(b"\n", at)) >= 0:
-            if self._skipping:
-                self._skipping = False
-            else:
-                start = self._offset + at - len(self._held)
-                yield self._line(bytes(self._held) + chunk[at:end], start)
-            self._held.clear()
-            at = end + 1
-        if not self._skipping:
-            self._held += chunk[at:]
-        self._offset += len(chunk)
+        yield from (self._line(*each) for each in self._lines.split(chunk))
         self._last = (self._last + chunk)[-REMEMBERED:]
-        if len(self._held) > LONGEST_LINE:
-            data = bytes(self._held[:LONGEST_LINE])
-            yield self._line(data, self._offset - len(self._held), cut=True)
-            self._held.clear()
-            self._skipping = True
 
-    def _line(self, data: bytes, offset: int, *, cut: bool = False) -> Line:
+    def _line(self, offset: int, data: bytes, cut: bool = False) -> Line:
         told = (self.session, self.run_started_ms, self.message, self.model)
         return Line(self.source, data.removesuffix(b"\r"), offset, self.run, cut, *told)
 

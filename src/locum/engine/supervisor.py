@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,16 @@ from locum.config.reload import Applied, Rejected, Reloader, Unchanged
 from locum.config.watch import Changes, watch
 from locum.engine.attempts import STATE_PAUSE, Attempts
 from locum.engine.bell import Bell
+from locum.engine.events import Events, listen
 from locum.engine.follow import follow
 from locum.engine.intake import Intake
 from locum.engine.launch import free_bytes, resumed
 from locum.engine.post_task import PostTasks
 from locum.engine.process import Processes
 from locum.engine.redact import Redactor
+from locum.engine.retire import retire
 from locum.engine.seats import Seats
+from locum.engine.sources import Sources
 from locum.engine.spool import Spool
 from locum.errors import ConflictError, NotFoundError, StateError
 from locum.policy.board import Event
@@ -46,7 +47,6 @@ log = structlog.get_logger(__name__)
 
 LONGEST_SLEEP = 30.0
 """Seconds after which the wall clock is read again whatever is due: a suspended host wakes up late."""
-RETIRE_EVERY = 3600.0
 LONGEST_RETRY_MS = 60_000
 """The longest wait in place: one that seems longer was set by a clock that has been set back since."""
 
@@ -55,7 +55,8 @@ LONGEST_RETRY_MS = 60_000
 class Supervisor:
     """The running service. `state` is the folder of runs and ledger; `environ` the daemon's environment.
 
-    `changes` says when service.json may have changed: at first, and after each save until it is told to stop.
+    `changes` says when service.json may have changed: at first, and after each save until it is told to stop;
+    `events` which files may have changed in folders.
     """
 
     ledger: Ledger
@@ -67,6 +68,7 @@ class Supervisor:
     environ: Mapping[str, str]
     worker: Worker = field(default_factory=ThreadWorker)
     changes: Changes = watch
+    events: Events = listen
     low_disk: bool = False
     stopping: anyio.Event = field(default_factory=anyio.Event)
     bell: Bell = field(default_factory=Bell)
@@ -82,6 +84,17 @@ class Supervisor:
         )
         self.intake = Intake(
             self.ledger, self.clock, lambda: self.attempts.seats, self.redactor, self.bell, self.stopping
+        )
+        self.sources = Sources(
+            self.ledger,
+            self.clock,
+            lambda: self.attempts.seats,
+            self.redactor,
+            self.intake.place_of,
+            self.bell,
+            self.stopping,
+            self.worker,
+            self.events,
         )
         self.post_tasks = PostTasks(self)
 
@@ -209,6 +222,7 @@ class Supervisor:
         match outcome:
             case Applied(loaded=loaded):
                 self.attempts.seats = self._seats()
+                self.sources.refresh()
                 self._unplanned = True
                 log.info("config_applied", path=str(loaded.path), warnings=[str(each) for each in loaded.warnings])
             case Rejected(problems=problems):
@@ -259,7 +273,8 @@ class Supervisor:
             await self.attempts.adopt(group)
             self.intake.begin(group)
             group.start_soon(self._watch_config)
-            group.start_soon(self._retire)
+            group.start_soon(retire, self)
+            group.start_soon(self.sources.run)
             group.start_soon(self.post_tasks.run)
             while not self.stopping.is_set():
                 heard = self.bell.heard()
@@ -274,6 +289,7 @@ class Supervisor:
                 await self.bell.wait(heard, self.clock.nap(self._sleep()))
             self.attempts.stop_all()
             self.intake.end()
+            self.sources.refresh()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -362,25 +378,6 @@ class Supervisor:
     async def _watch_config(self) -> None:
         async for _ in self.changes(self.loaded.path, stop=self.stopping):
             await self.refresh()
-
-    async def _retire(self) -> None:
-        """Remove the files of runs that ended longer ago than `limits.retention`, every hour."""
-        while not self.stopping.is_set():
-            try:
-                await self._retire_once()
-            except (StateError, OSError) as error:
-                log.error("not_retired", error=str(error))  # noqa: TRY400 - it is a sentence, not a bug
-            with anyio.move_on_after(RETIRE_EVERY):
-                await self.stopping.wait()
-
-    async def _retire_once(self) -> None:
-        before_ms = self.clock.now_ms() - self.loaded.service.limits.retention_ms
-        await self.ledger.prune(before_ms)
-        await self.post_tasks.retire(before_ms)
-        kept = {run.id for run in await self.ledger.open_runs()}
-        for folder in (self.state / "runs").iterdir():
-            if folder.name not in kept and folder.lstat().st_mtime_ns < before_ms * 1_000_000:
-                await self.worker.aside(partial(shutil.rmtree, folder, ignore_errors=True))
 
     def _chain(self, name: str) -> Chain:
         chain = self.ledger.plan.chains.get(name)

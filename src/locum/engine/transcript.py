@@ -18,7 +18,6 @@ from locum.errors import UsageError
 from locum.files import open_regular
 from locum.policy.failure import FailureKind
 from locum.policy.gate import Place
-from locum.policy.usage import NO_TOKENS, Tokens
 
 FAILURES_KEPT = 100
 
@@ -60,8 +59,6 @@ class Reading:
     """Where in the transcript its last failure stands: its id, so that it counts once however often it is read."""
     told_failure: tuple[FailureKind, int] | None = None
     """The last failure that a hook told of, and when: the transcript tells of it once more."""
-    counted: Tokens = NO_TOKENS
-    """What was new since the last turn that was reported."""
     called: Bell = field(default_factory=Bell)
     read: Bell = field(default_factory=Bell)
     read_up_to: int = -1

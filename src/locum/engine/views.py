@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from locum.engine.sources import Sources
 from locum.errors import NotFoundError
 from locum.policy.board import Board, Event, Hold
 from locum.policy.budget import effect
@@ -118,7 +119,9 @@ def hold(held: Hold) -> dict[str, Any]:
 
 
 def usage(board: Board, plan: Plan, views: Mapping[str, UsageView], now_ms: int) -> dict[str, Any]:
-    """Tokens used by every chain and tier; `views` by scope (`chain:NAME`, `tier:NAME`). The top is the main chain.
+    """Tokens used by every chain and tier; `views` by scope (`chain:NAME`, `tier:NAME`, `account:NAME`).
+
+    The top is the main chain.
 
     `unattributed` is what sessions have used of which it is not known whose tier they use, ever.
     """
@@ -127,8 +130,33 @@ def usage(board: Board, plan: Plan, views: Mapping[str, UsageView], now_ms: int)
         name: measured(views[f"tier:{name}"], board, now_ms, plan.budgets_by_id.get(f"tier:{name}"))
         for name in plan.tiers
     }
+    accounts = {
+        view.scope.partition(":")[2]: measured(view, board, now_ms)
+        for view in views.values()
+        if view.scope.startswith("account:")
+    }
     nobody = {"totals": totals(views["unattributed"].totals)}
-    return {"schema": SCHEMA, **chains[main_chain(plan)], "chains": chains, "tiers": tiers, "unattributed": nobody}
+    more = {"accounts": accounts, "unattributed": nobody}
+    return {"schema": SCHEMA, **chains[main_chain(plan)], "chains": chains, "tiers": tiers, **more}
+
+
+def usage_sources(sources: Sources, *, on: bool) -> dict[str, Any]:
+    """The homes whose transcripts are watched."""
+    homes = [
+        {
+            "agent": each.home.agent.name,
+            "folder": each.home.folder,
+            "tiers": each.home.tiers,
+            "account": each.home.account,
+            "since": iso(each.since_ms),
+            "there": bool(each.tree.folders),
+            "files": each.tree.files,
+            "last_counted": iso(each.last_counted_ms),
+            "trouble": each.trouble or None,
+        }
+        for each in sources.watched
+    ]
+    return {"on": on, "without_events": sources.without_events or None, "homes": homes}
 
 
 def of_chain(board: Board, plan: Plan, chain: str, view: UsageView, now_ms: int) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from locum.errors import ConflictError
 from locum.policy.report import Report, outcome
-from locum.policy.usage import TOKEN_TYPES, Tokens
+from locum.policy.usage import NO_TOKENS, TOKEN_TYPES, Tokens
 from locum.store import brakes, log, tally
 from locum.store.codec import Write, token_values
 from locum.store.sqlite import Row, Sql
@@ -27,7 +29,8 @@ def tell(tx: Write, report: Report, now_ms: int, jitter: float) -> Reported:
     if added:
         events += brakes.check_payer(tx, report.payer, now_ms)
     if known is None:
-        tx.run("add_report", **_values(report, now_ms))
+        whole = replace(report, tokens=_untold(tx, report)) if report.in_person else report
+        tx.run("add_report", **_values(whole, now_ms))
         memory = tx.memory
         events += log.emit(tx, outcome(memory.board, memory.plan, report, now_ms, jitter))
         return Reported(added, events, duplicate=False)
@@ -50,6 +53,13 @@ def owner(sql: Sql, session: str | None, ended_ms: int | None = None) -> str | N
 def _known(sql: Sql, report: Report) -> Row | None:
     """The chain and tier that this piece of work was told for first; None when it is new."""
     return sql.one("report", agent=report.agent, id=report.id)
+
+
+def _untold(sql: Sql, report: Report) -> Tokens | None:
+    """What was counted of a person's session, whoever read it, and was told with none of its turns; None: nothing."""
+    row = sql.one("untold", agent=report.agent, session=report.session)
+    tokens = Tokens(*(row or NO_TOKENS))
+    return tokens if all(count >= 0 for count in tokens) and tokens else None
 
 
 def _values(report: Report, now_ms: int) -> dict[str, object]:

@@ -56,7 +56,7 @@ class Answers:
         more = {"low_disk": boss.low_disk, "config": config, "version": __version__, "started": iso(boss.started_ms)}
         more["post_task"] = views.post_tasks(await boss.ledger.post_tasks.view())
         more["accounts"] = await self._accounts()
-        return JSONResponse({**chains, **more})
+        return JSONResponse({**chains, **more, **self._sources()})
 
     async def _accounts(self) -> dict[str, Any]:
         boss, now_ms = self.supervisor, self.supervisor.clock.now_ms()
@@ -68,9 +68,13 @@ class Answers:
         """Tokens used in the current window, by chain and by tier."""
         boss, now_ms = self.supervisor, self.supervisor.clock.now_ms()
         plan = boss.ledger.plan
-        scopes = [*(f"chain:{name}" for name in plan.chains), *(f"tier:{name}" for name in plan.tiers), "unattributed"]
-        used = {scope: await boss.ledger.usage(scope, now_ms) for scope in scopes}
-        return JSONResponse(views.usage(boss.ledger.board, plan, used, now_ms))
+        used = {scope: await boss.ledger.usage(scope, now_ms) for scope in (*plan.meters, "unattributed")}
+        return JSONResponse(views.usage(boss.ledger.board, plan, used, now_ms) | self._sources())
+
+    def _sources(self) -> dict[str, Any]:
+        boss = self.supervisor
+        on = boss.loaded.service.usage_sources is not False
+        return {"usage_sources": views.usage_sources(boss.sources, on=on)}
 
     async def explain(self, request: Request) -> Response:
         """The state of one chain, or of all, in sentences."""

@@ -134,7 +134,24 @@ def test_every_scope_has_a_meter():
     assert plan(value).meters == {
         "chain:default": Meter(WEEK), "tier:a": Meter(WEEK), "tier:b": Meter(WEEK),
         "chain:more": Meter(day, limit=6), "tier:t": Meter(day, limit=4),
+        "account:claude-code": Meter(WEEK), "account:codex": Meter(WEEK),
     }  # fmt: skip
+
+
+def test_an_account_is_shown_over_the_window_of_the_first_chain_it_pays_for():
+    """A block begins with the chain's own use, so an account's window is the last so many hours; a home that no tier
+    has belongs to the account that a tier with it would have.
+    """
+    named = tier(name="x", agent="codex", account="work")
+    value = service(
+        chains={"more": {"tiers": [named, "a"], "usage_reset": {"block": "5h"}, "count_tokens": {"output": True}}},
+        usage_sources=[{"agent": "codex", "home": "~/.codex-home"}],
+    )
+    meters = {scope: meter for scope, meter in plan(value).meters.items() if scope.startswith("account:")}
+    home = Path("~/.codex-home").expanduser()
+    assert meters["account:work"] == Meter(Rolling(5 * 3_600_000), Weights(0, 1000, 0, 0))
+    assert [meter for scope, meter in meters.items() if scope.startswith("account:codex@")] == [Meter(WEEK)], home
+    assert meters["account:claude-code"] == Meter(WEEK)
 
 
 def test_chains_share_tiers_by_name():

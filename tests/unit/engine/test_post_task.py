@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from locum.engine.post_task import MOST_AT_A_TIME, OUTPUT_KEPT
+from locum.engine.retire import once
 from locum.policy.task import PostTaskState, TaskState
 from tests.unit.engine.followed import RELOADED, after, begun, config, reached, told
 from tests.unit.engine.rig import done, fails, make, running, service_of
@@ -243,7 +244,7 @@ async def test_old_folders_are_removed_and_those_in_use_are_not(tmp_path):
             await reached(rig, task, PostTaskState.DONE)
         await rig.until(lambda: not rig.boss.post_tasks._running)
         os.utime(folder(old.id), (0, 0))
-        await rig.boss._retire_once()
+        await once(rig.boss)
         assert (folder(old.id).exists(), folder(young.id).exists()) == (False, True)
 
 

@@ -12,6 +12,7 @@ import pytest
 from locum.clock import SystemClock
 from locum.config.reload import Applied, Rejected, Unchanged
 from locum.engine import supervisor as module
+from locum.engine.retire import once
 from locum.errors import NotFoundError, StateError
 from locum.policy.board import EventKind
 from locum.policy.failure import FailureKind
@@ -186,10 +187,10 @@ async def test_old_runs_are_retired_and_nothing_else(tmp_path: Path) -> None:
         folders[living.id] = rig.boss.spool(next(iter(rig.boss.running()))).folder
         for task in (old, living):
             os.utime(folders[task.id], (0, 0))
-        await rig.boss._retire_once()
+        await once(rig.boss)
         assert [folders[task.id].exists() for task in (old, recent, living)] == [False, True, True]
         rig.clock.wall_ms += 30 * 24 * HOUR
-        await rig.boss._retire_once()
+        await once(rig.boss)
         assert folders[living.id].exists()
         with pytest.raises(NotFoundError):
             await rig.ledger.prompt(old.id)

@@ -35,7 +35,8 @@ pytestmark = pytest.mark.anyio
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "specs" / "json.md"
 PIECE = {"tier": "one", "tokens": {"input": 3}, "model": "m", "provider": "p", "session": "s", "cost_usd": 0.01}
 RELOADED = {"result": "applied", "path": "p", "problems": ["none"]}
-SHAPES = {"standing", "hold", "measure", "tokens", "task fields", "attempt", "followed by", "vendor window", "score"}
+_PARTS = "standing,hold,measure,tokens,task fields,attempt,followed by,vendor window,score,watched homes"
+SHAPES = set(_PARTS.split(","))
 """Sections that are parts of others."""
 
 
@@ -196,13 +197,15 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
     """A program written from the page alone finds every key it reads about, and meets none that it does not."""
     page = sections()
     answers = {name: [] for name in page if name not in SHAPES}
-    async with supervised(tmp_path, {**CONFIG, "post_task": {"command": ["true"]}}) as boss:
+    more = {"post_task": {"command": ["true"]}, "usage_sources": [{"agent": "codex", "home": "watched"}]}
+    async with supervised(tmp_path, {**CONFIG, **more}) as boss:
         app = build(boss)
         call = Caller(app)
         task = await lived(boss, call, tmp_path)
         now_ms = boss.clock.now_ms()
         window = VendorWindow(next(iter(boss.ledger.plan.tiers.values())).account, "five_hour", "allowed", now_ms, 1.0)
         await boss.ledger.saw_vendor([window, replace(window, name="daily", reset_ms=now_ms + 1_000)])
+        await boss.sources._begin()
         other, told = await waiting(app, call, tmp_path)
         answers["happenings"] = [submitted(task), *told, *await followed(app, task)]
         answers["orders"] = [other, (await call.post(f"/tasks/{other['id']}/cancel"))[1]]

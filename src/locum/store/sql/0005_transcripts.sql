@@ -32,6 +32,8 @@ CREATE INDEX entry_session ON entry (session) WHERE run IS NULL;
 CREATE TRIGGER entry_stays BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END;
 CREATE TRIGGER entry_kept BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END;
 
+CREATE INDEX report_session ON report (session) WHERE session IS NOT NULL;
+
 -- A folder that an agent keeps its transcripts in (a real path). Rows dated before `since_ms` are not counted: that
 -- is when it was seen first, or how far back its history was imported.
 CREATE TABLE source (

@@ -21,6 +21,16 @@ SELECT seq, agent, id, at_ms, chain, tier, session, model, provider, failure, re
     input, output, cache_read, cache_write
 FROM report WHERE seq > :after ORDER BY seq LIMIT :limit;
 
+-- name: untold
+-- What was counted of a session outside runs, less what its turns were reported with.
+SELECT COALESCE(SUM(input), 0), COALESCE(SUM(output), 0), COALESCE(SUM(cache_read), 0), COALESCE(SUM(cache_write), 0)
+FROM (
+    SELECT input, output, cache_read, cache_write FROM entry
+    WHERE session = :session AND agent = :agent AND run IS NULL
+    UNION ALL SELECT -input, -output, -cache_read, -cache_write FROM report
+    WHERE session = :session AND agent = :agent AND input IS NOT NULL
+);
+
 -- name: session_owner
 -- The run that a session belongs to: one in progress, or one that ended at or after a moment.
 SELECT id FROM run WHERE session = :session AND (state = 'running' OR ended_ms >= :ended_ms) LIMIT 1;

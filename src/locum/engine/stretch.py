@@ -1,0 +1,104 @@
+"""What was added to a transcript since it was read last."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from locum.engine.spool import CHUNK, MOST, REMEMBERED, Splitter
+from locum.files import open_regular
+from locum.store.transcripts import Transcript
+
+
+@dataclass
+class Stretch:
+    """One open transcript, read from where it was left off, else from its first byte.
+
+    Close it. What is read is of one file, even if another takes its place meanwhile: that one is read the next time.
+    """
+
+    known: Transcript
+    """How far it was read; of a file that is not the one that was read, nothing."""
+    descriptor: int
+    size: int
+    mtime_ns: int
+    _split: Splitter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._split = Splitter(self.known.position, self.known.skipping)
+
+    def read(self) -> Iterator[tuple[int, bytes, bool]] | None:
+        """The lines that end within the next chunk, each with its offset and whether it lost its end; None: no more.
+
+        Raises:
+            OSError: it cannot be read.
+
+        """
+        room = max(0, min(CHUNK, MOST - self._split.position))
+        chunk = os.pread(self.descriptor, room, self._split.position)
+        return self._split.split(chunk) if chunk else None
+
+    def told(self, session: str, message: str, model: str | None) -> None:
+        """Keep what its rows have told for those that follow."""
+        self.known = replace(self.known, session=session, message=message, model=model)
+
+    def place(self) -> Transcript:
+        """How far it was read by now.
+
+        Raises:
+            OSError: it cannot be read.
+
+        """
+        position = self._split.settled
+        return replace(
+            self.known,
+            size=self.size,
+            mtime_ns=self.mtime_ns,
+            position=position,
+            mark=_mark(self.descriptor, position),
+            skipping=self._split.skipping,
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self.descriptor)
+
+
+def opened(known: Transcript, folder: str, owners: frozenset[int]) -> Stretch:
+    """The transcript, if it lies within `folder` (a real path) and belongs to one of the users `owners`.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, is another user's, or lies elsewhere behind a link.
+
+    """
+    descriptor = open_regular(Path(known.path))
+    try:
+        status = os.fstat(descriptor)
+        _check(known.path, descriptor, status.st_uid in owners, folder)
+        there = replace(known, device=status.st_dev, inode=status.st_ino)
+        same = there == known and status.st_size >= known.position and _mark(descriptor, known.position) == known.mark
+        if not same:
+            there = replace(there, position=0, mark="", skipping=False, session="", message="", model=None)
+        return Stretch(there, descriptor, status.st_size, status.st_mtime_ns)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check(path: str, descriptor: int, ours: bool, folder: str) -> None:
+    """Refuse what is another user's or lies elsewhere; asked of the open file, so that nobody can swap it."""
+    if not ours:
+        raise OSError(errno.EPERM, "it belongs to another user", path)
+    real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - a text that may hold anything
+    if not real.startswith(f"{folder}/"):
+        raise OSError(errno.EXDEV, "it lies outside its agent's home, behind a link", path)
+
+
+def _mark(descriptor: int, position: int) -> str:
+    """A digest of the bytes just before a position: another file seldom has the same ones in that place."""
+    start = max(0, position - REMEMBERED)
+    return hashlib.blake2b(os.pread(descriptor, position - start, start), digest_size=12).hexdigest()
