@@ -85,6 +85,7 @@ def write(loaded: Loaded, folders: Folders) -> None:
             each if isinstance(each, str) else _tier(each, entries[each["name"]], accounts, folders)
             for each in route["tiers"]
         ]
+    double["usage_sources"] = False  # nobody works by hand in a rehearsal
     double["limits"] = {**double.get("limits", {}), "min_free": _LITTLE_DISK}
     folders.config.write_text(json.dumps(double, indent=1))
     rules = folder_of(folders.config)

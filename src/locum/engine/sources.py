@@ -136,8 +136,8 @@ class Sources:
             await self._look()
             folders = [folder for each in self.watched for folder in _folders(each)]
             if not folders:
-                await self._pause(LOOK_EVERY)
-                continue
+                await self._again.wait()  # nothing is watched
+                return
             try:
                 await self._listen(folders)
             except FileNotFoundError:
