@@ -260,7 +260,7 @@ class Sources:
         known = watched.read.get(path) or Transcript(path, home.agent.name, watched.since_ms)
         stretch = opened(known, home.folder, _owners(home.folder))
         try:
-            while (split := stretch.read()) is not None:
+            while not self.stopping.is_set() and (split := stretch.read()) is not None:
                 usages, limits = self._understood(home, stretch, split)
                 payer = self._payer(home, stretch.known.session)
                 place = stretch.place()
@@ -320,12 +320,14 @@ class Sources:
 
 
 def _is_news(watched: Watched, path: str, state: State) -> bool:
-    """Whether a file is to be read: one that was read and has changed, or one that was written since it counts."""
+    """Whether a file is to be read: one that has changed since, or was not read to its end; of those that were never
+    read, one that was written since its rows count.
+    """
     mtime_ns, size, inode = state
     known = watched.read.get(path)
     if known is None:
         return mtime_ns // 1_000_000 + COARSE_MS >= watched.since_ms
-    return (known.mtime_ns, known.size, known.inode) != (mtime_ns, size, inode)
+    return known.position < size or (known.mtime_ns, known.size, known.inode) != (mtime_ns, size, inode)
 
 
 def _folders(watched: Watched) -> list[str]:

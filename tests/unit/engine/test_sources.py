@@ -246,6 +246,10 @@ async def test_what_is_read_while_the_ledger_knows_more_does_not_count_twice(bos
     folder = str(tmp_path / ".claude/projects")
     await boss.ledger.transcripts.reach_back("claude-code", folder, 0)
     boss.sources.refresh()
+
+    async def begun_anew() -> bool:
+        return any(each.since_ms == 0 for each in boss.sources.watched)
+
+    await until(begun_anew)
     session.spend("m3", 4)
     await counted(boss, 5)
-    assert boss.sources.watched[0].since_ms == 0
