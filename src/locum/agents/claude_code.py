@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
@@ -40,6 +42,35 @@ ERRORS = {
 # them, and handing it to the next tier would spend what they were to save. So the task ends.
 _OWN_LIMITS = frozenset({"error_max_turns", "error_max_budget_usd"})
 _MODELS = frozenset({"opus", "sonnet", "haiku"})
+
+
+class _Counts(msgspec.Struct):
+    """A row's `usage`."""
+
+    input_tokens: Any = None
+    output_tokens: Any = None
+    cache_read_input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+
+
+class _Message(msgspec.Struct):
+    """A row's `message`."""
+
+    id: Any = None
+    model: Any = None
+    usage: _Counts | None = None
+
+
+class _Row(msgspec.Struct, rename={"session": "sessionId"}):
+    """What is read of a transcript's row: the rest, nearly all of it, is passed over."""
+
+    type: Any = None
+    session: Any = None
+    timestamp: Any = None
+    message: _Message | None = None
+
+
+_ROW = msgspec.json.Decoder(_Row)
 
 
 class ClaudeCode:
@@ -77,13 +108,11 @@ class ClaudeCode:
 
     def read(self, line: Line) -> tuple[Usage | Signal, ...]:
         """What one line of its stream or transcript tells."""
-        if line.source is Source.ERR or (line.source is Source.TRANSCRIPT and not lines.holds(line.data, self.tells)):
-            return ()
-        event = lines.parse(line.data)
+        if line.source is Source.TRANSCRIPT:
+            return _row(line.data) if lines.holds(line.data, self.tells) else ()
+        event = lines.parse(line.data) if line.source is Source.OUT else None
         if event is None:
             return ()
-        if line.source is Source.TRANSCRIPT:
-            return tuple(_usage(event, event.get("sessionId"))) if event.get("type") == "assistant" else ()
         if event.get("type") == "stream_event":
             return tuple(_stream_event(event, line))
         reader = _READERS.get(lines.text(event.get("type")))
@@ -127,13 +156,39 @@ def _tokens(usage: Mapping[str, Any]) -> Tokens:
     )
 
 
+def _row(data: bytes) -> tuple[Usage, ...]:
+    """What a transcript's row cost. Years of them are read at once, so only what tells is made into values."""
+    try:
+        row = _ROW.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # strange somewhere, which may matter or not
+        event = lines.parse(data) or {}
+        return tuple(_usage(event, event.get("sessionId"))) if event.get("type") == "assistant" else ()
+    message = row.message
+    if row.type != "assistant" or message is None or message.usage is None:
+        return ()
+    counts = message.usage
+    tokens = Tokens(
+        lines.count(counts.input_tokens),
+        lines.count(counts.output_tokens),
+        lines.count(counts.cache_read_input_tokens),
+        lines.count(counts.cache_creation_input_tokens),
+    )
+    return _spent(message.id, message.model, tokens, row.session, row.timestamp)
+
+
 def _usage(event: Mapping[str, Any], session: object) -> Iterator[Usage]:
-    """What one message cost. Its id alone is the key: a forked session's file repeats it, and so does each block."""
+    """What one message cost, told in any of its events."""
     message = lines.table(event.get("message"))
-    key, model = lines.key(message.get("id")), lines.text(message.get("model"))
     tokens = _tokens(lines.table(message.get("usage")))
-    if key and tokens and model != _SYNTHETIC:
-        yield Usage(key, tokens, model or None, lines.session(session) or None, lines.moment_ms(event.get("timestamp")))
+    yield from _spent(message.get("id"), message.get("model"), tokens, session, event.get("timestamp"))
+
+
+def _spent(id_: object, model_: object, tokens: Tokens, session: object, at: object) -> tuple[Usage, ...]:
+    """A message's id alone is the key: a forked session's file repeats it, and so does each block."""
+    key, model = lines.key(id_), lines.text(model_)
+    if not key or not tokens or model == _SYNTHETIC:
+        return ()
+    return (Usage(key, tokens, model or None, lines.session(session) or None, lines.moment_ms(at)),)
 
 
 def _system(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
