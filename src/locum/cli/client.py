@@ -55,6 +55,14 @@ class Client:
                 for line in answer.lines():
                     yield json.loads(line)
 
+    def lines(self, path: str, body: Json) -> Iterator[Json]:
+        """What is told after an order, line by line, for as long as it takes; the daemon hears when nobody listens."""
+        with self._connected(None) as connection:
+            answer = _checked(ask(connection, "POST", path, json.dumps(body).encode()))
+            with contextlib.suppress(WireError, OSError):  # as in `follow`
+                for line in answer.lines():
+                    yield json.loads(line)
+
     def _ask(self, method: str, path: str, body: Json | None, timeout: float | None) -> Json:
         data = None if body is None else json.dumps(body).encode()
         with self._connected(timeout) as connection:

@@ -46,6 +46,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Agents you run yourself": {
         "hooks": ("hooks", "Have an agent's own sessions counted and stopped like tasks."),
+        "import": ("importing", "Count what agents spent before locum watched them."),
         "report": ("report", "Tell what a runner of yours used, and hear whether to go on."),
     },
     "Failures": {

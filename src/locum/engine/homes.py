@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from locum.agents.base import Agent, Seat
 from locum.config.plan import account_at
 from locum.engine.seats import Seats
 from locum.engine.tree import parse
+from locum.errors import NotFoundError
 
 Levels = tuple[re.Pattern[str] | None, ...]
 
@@ -36,8 +38,49 @@ class Home:
 
 def homes(seats: Seats) -> dict[tuple[str, str], Home]:
     """Every home to be watched, by agent and folder; none when `usage_sources` is false."""
+    return {} if seats.loaded.service.usage_sources is False else _homes(seats, _seats(seats))
+
+
+def histories(seats: Seats, agent: str | None, home: Path | None) -> list[Home]:
+    """The homes whose history is to be read: those of the configuration, watched or not, else the one at `home`.
+
+    Raises:
+        NotFoundError: there is no such agent, or nothing that it keeps transcripts in.
+
+    """
+    if agent is not None and agent not in seats.agents:
+        raise NotFoundError(f"there is no agent {agent}", remedy=f"The agents are {', '.join(seats.agents)}.")
+    known = _homes(seats, _seats(seats)).values()
+    if home is None:
+        found = [each for each in known if agent in (None, each.agent.name)]
+        if not found:
+            whose = f"{agent} has no tier" if agent else "no tier's agent keeps transcripts"
+            raise NotFoundError(f"{whose}, so it is not known where its sessions lie", remedy="Name one with --home.")
+        return found
+    if not home.is_dir():
+        raise NotFoundError(f"{home} is no folder", remedy="Name an agent's own folder, such as ~/.claude.")
+    agents = [each for name, each in seats.agents.items() if agent in (None, name)]
+    named = _homes(seats, ((each, Seat("", home=home), "", "") for each in agents))
+    for each in named.values():
+        each.accounts.clear()  # nobody has said whose login it is
+    theirs = {(each.agent.name, each.folder): each for each in known}
+    there = [theirs.get(key, each) for key, each in named.items() if Path(each.folder).is_dir()]
+    if not there:
+        whose = f"of {agent} " if agent else ""
+        raise NotFoundError(
+            f"there are no transcripts {whose}in {home}", remedy="Name the agent's own folder, such as ~/.claude."
+        )
+    return there
+
+
+def owners(folder: str) -> frozenset[int]:
+    """The users whose files are read in a home: the daemon's own, and the one whose home it is."""
+    return frozenset({os.geteuid(), os.stat(folder).st_uid})  # noqa: PTH116 - a text that may hold anything
+
+
+def _homes(seats: Seats, those: Iterable[tuple[Agent, Seat, str, str]]) -> dict[tuple[str, str], Home]:
     found: dict[tuple[str, str], Home] = {}
-    for agent, seat, tier, account in _seats(seats):
+    for agent, seat, tier, account in those:
         for pattern in agent.histories(seat, seats.environment(seat)):
             parsed = parse(pattern)
             folder = os.path.realpath(parsed.top)
@@ -54,8 +97,6 @@ def homes(seats: Seats) -> dict[tuple[str, str], Home]:
 def _seats(seats: Seats) -> Iterator[tuple[Agent, Seat, str, str]]:
     """Whoever has a home: the agent, where it runs, the tier ("" for none) and the account."""
     service, plan = seats.loaded.service, seats.loaded.plan
-    if service.usage_sources is False:
-        return
     for name, tier in plan.tiers.items():
         yield seats.agents[tier.agent], seats.plain(name), name, tier.account
     for more in service.usage_sources if isinstance(service.usage_sources, tuple) else ():

@@ -72,6 +72,12 @@ class Redactor:
         """`line` without secrets, wherever in it they stand: in a message, in a name or in an id."""
         return line if self._pattern is None else replace(line, data=self._bytes(line.data))
 
+    def touches(self, data: bytes) -> bool:
+        """Whether there may be anything to mask in what JSON says here."""
+        if self._pattern is None:
+            return False
+        return bool(self._pattern.search(data)) or MASK.encode() in data or b"*" * SHORTEST in data
+
     def end(self, data: bytes, most: int) -> str:
         """The last `most` bytes of `data` as text, cut where no secret is: give it `longest` bytes more to see that."""
         cut = max(0, len(data) - most)

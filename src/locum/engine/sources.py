@@ -17,7 +17,7 @@ from locum.agents.base import Line, Mark, Signal, Source
 from locum.clock import Clock
 from locum.engine.bell import Bell
 from locum.engine.events import Events, listen
-from locum.engine.homes import Home, homes
+from locum.engine.homes import Home, homes, owners
 from locum.engine.redact import Redactor
 from locum.engine.seats import Seats
 from locum.engine.stretch import Stretch, opened
@@ -26,9 +26,9 @@ from locum.engine.vendor import readings
 from locum.errors import StateError
 from locum.policy.gate import Place, placed
 from locum.policy.report import payer_of
+from locum.policy.transcript import Transcript
 from locum.policy.usage import Payer, Usage
 from locum.store.ledger import Ledger
-from locum.store.transcripts import Transcript
 from locum.store.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -258,11 +258,11 @@ class Sources:
         """Read what was added to one transcript, chunk by chunk."""
         home = watched.home
         known = watched.read.get(path) or Transcript(path, home.agent.name, watched.since_ms)
-        stretch = opened(known, home.folder, _owners(home.folder))
+        stretch = opened(known, home.folder, owners(home.folder))
         try:
             while not self.stopping.is_set() and (split := stretch.read()) is not None:
                 usages, limits = self._understood(home, stretch, split)
-                payer = self._payer(home, stretch.known.session)
+                payer = self.payer(home, stretch.known.session)
                 place = stretch.place()
                 if usages:
                     found = await self.ledger.transcripts.record(place, payer, usages, self.clock.now_ms())
@@ -309,7 +309,7 @@ class Sources:
         stretch.told(session, message, model)
         return usages, list(limits.values())
 
-    def _payer(self, home: Home, session: str) -> Payer:
+    def payer(self, home: Home, session: str) -> Payer:
         """Whose usage a session's is: that of the tier its hooks have named, else of the home's only tier, else of the
         account that all its tiers share.
         """
@@ -338,8 +338,3 @@ def _folders(watched: Watched) -> list[str]:
     while above != "/" and not os.path.isdir(above):  # noqa: PTH112 - as above
         above = os.path.dirname(above)  # noqa: PTH120 - as above
     return [above, *watched.tree.folders]
-
-
-def _owners(folder: str) -> frozenset[int]:
-    """The users whose files are read: the daemon's own, and the one whose home it is."""
-    return frozenset({os.geteuid(), os.stat(folder).st_uid})  # noqa: PTH116 - a text that may hold anything

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from locum.engine.spool import CHUNK, MOST, REMEMBERED, Splitter
 from locum.files import open_regular
-from locum.store.transcripts import Transcript
+from locum.policy.transcript import Transcript
 
 
 @dataclass

@@ -23,6 +23,7 @@ from locum.engine.attempts import STATE_PAUSE, Attempts
 from locum.engine.bell import Bell
 from locum.engine.events import Events, listen
 from locum.engine.follow import follow
+from locum.engine.history import History
 from locum.engine.intake import Intake
 from locum.engine.launch import free_bytes, resumed
 from locum.engine.post_task import PostTasks
@@ -96,6 +97,7 @@ class Supervisor:
             self.worker,
             self.events,
         )
+        self.history = History(self.sources, self.environ)
         self.post_tasks = PostTasks(self)
 
     @property
@@ -272,6 +274,7 @@ class Supervisor:
             await self.attempts.look_at_logins()
             await self.attempts.adopt(group)
             self.intake.begin(group)
+            self.history.begin(group)
             group.start_soon(self._watch_config)
             group.start_soon(retire, self)
             group.start_soon(self.sources.run)
@@ -289,6 +292,7 @@ class Supervisor:
                 await self.bell.wait(heard, self.clock.nap(self._sleep()))
             self.attempts.stop_all()
             self.intake.end()
+            self.history.end()
             self.sources.refresh()
 
     def stop(self) -> None:

@@ -58,12 +58,28 @@ def replan(tx: Write, plan: Plan, now_ms: int) -> tuple[Event, ...]:
     tx.memory = replace(tx.memory, plan=plan)
     tally.trace_blocks(tx, plan)
     readings = {budget.id: read(tx, budget, now_ms) for budget in plan.budgets}
-    _close_gone(tx, readings, now_ms)
-    events = list(_revise(tx, readings, now_ms))
+    events = list(_review(tx, readings, now_ms))
     for reading in readings.values():
         if reading.over:
             chain, tier = _seat(tx, reading.budget, now_ms)
             events += _fire(tx, reading, chain, tier, now_ms)
+    return tuple(events)
+
+
+def look_back(tx: Write, payers: Iterable[Payer], now_ms: int) -> tuple[Event, ...]:
+    """Look at every budget anew after history of `payers` has come in, in no order and unseen by any budget.
+
+    Blocks begin where they would if all had been told in its time; a hold that stands ends when its block now ends.
+    """
+    plan = tx.memory.plan
+    events = list(settle(tx, now_ms))
+    for scope, rules in plan.blocks.items():
+        for rule in rules:
+            tx.run("forget_blocks", scope=scope, length_ms=rule.length_ms)
+    tally.trace_blocks(tx, plan)
+    events += _review(tx, {budget.id: read(tx, budget, now_ms) for budget in plan.budgets}, now_ms)
+    for payer in payers:
+        events += check_payer(tx, payer, now_ms)
     return tuple(events)
 
 
@@ -141,7 +157,7 @@ def _follow(tx: Write, reading: Reading, now_ms: int) -> tuple[Event, ...]:
 
 
 def _revise(tx: Write, readings: dict[str, Reading], now_ms: int) -> tuple[Event, ...]:
-    """Lift the budget holds that a new plan does not ask for any more; the others end when it says."""
+    """Lift the budget holds that the plan does not ask for any more; the others end when it says."""
     events: list[Event] = []
     lifted: list[Hold] = []
     for hold in _budget_holds(tx):
@@ -157,6 +173,12 @@ def _revise(tx: Write, readings: dict[str, Reading], now_ms: int) -> tuple[Event
             _put_on_record(tx, reading, until_ms, now_ms, acted=True)
         events += _extend(tx, hold, until_ms, now_ms)
     return (*_lift(tx, lifted, now_ms), *events)
+
+
+def _review(tx: Write, readings: dict[str, Reading], now_ms: int) -> tuple[Event, ...]:
+    """Let go of what budgets do not ask for any more."""
+    _close_gone(tx, readings, now_ms)
+    return _revise(tx, readings, now_ms)
 
 
 def _close_gone(tx: Write, readings: dict[str, Reading], now_ms: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ from locum.policy.report import Report
 from locum.policy.task import Ending, Run, Task, TaskState
 from locum.policy.usage import Payer, Tokens, Usage
 from locum.policy.vendor import VendorWindow
-from locum.store import audit, brakes, endings, log, notices, reports, tally, tasks, transcripts, vendor
+from locum.store import audit, brakes, bulk, endings, log, notices, reports, tally, tasks, transcripts, vendor
 from locum.store.codec import Memory, Write
 from locum.store.post_task import PostTasks
 from locum.store.sqlite import Database, Sql
@@ -187,6 +187,17 @@ class Ledger:
     async def record_outside(self, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Recorded:
         """As `record`, for a session that is not ours; what a run in progress spends in it is left to that run."""
         return await self._write(lambda tx: transcripts.record(tx, payer, usages, now_ms))
+
+    async def record_history(self, shares: Sequence[bulk.Share], now_ms: int) -> list[Tokens]:
+        """Count parts of transcripts and keep how far they were read, all or nothing; returns what was new in each.
+
+        No budget acts and no block begins before `look_back`.
+        """
+        return await self._write(lambda tx: bulk.record(tx, shares, now_ms))
+
+    async def look_back(self, payers: Iterable[Payer], now_ms: int) -> tuple[Event, ...]:
+        """Find out what is used up by now, with all that `record_history` has counted for these."""
+        return await self._write(lambda tx: brakes.look_back(tx, payers, now_ms))
 
     async def session_owner(self, session: str, ended_ms: int | None = None) -> str | None:
         """The run that a session belongs to: one in progress, or one that ended at that moment or later; else None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -50,6 +50,10 @@ class Sql:
         """Execute a statement; the number of rows it changed."""
         self.connection.execute(self._queries[name], cast("Any", values))
         return self.connection.changes()
+
+    def many(self, name: str, /, rows: Iterable[Row]) -> None:
+        """Execute a statement whose values have no names, once for each row."""
+        self.connection.executemany(self._queries[name], cast("Any", rows))
 
     def added(self, name: str, /, **values: object) -> int:
         """Execute an INSERT; the new row's number."""

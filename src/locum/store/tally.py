@@ -35,7 +35,7 @@ def add(tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Tokens
     what is added is taken back by a reconciling entry.
     """
     hours: dict[int, Tokens] = {}
-    for at_ms, usage in sorted(((_moment(payer, each, now_ms), each) for each in usages), key=lambda pair: pair[0]):
+    for at_ms, usage in sorted(((moment(payer, each, now_ms), each) for each in usages), key=lambda pair: pair[0]):
         if not all(0 <= count <= LARGEST for count in usage.tokens):
             tx.run("doubt_usage", run=payer.run)
             continue
@@ -48,6 +48,11 @@ def add(tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Tokens
             hours[hour] = hours.get(hour, NO_TOKENS) + new
     added = _add_up(tx, payer, hours)
     return added + reconcile(tx, payer) if added and payer.run else added
+
+
+def moment(payer: Payer, usage: Usage, now_ms: int) -> int:
+    """When a usage counts: at the agent's own time, as far as it can have been at work then."""
+    return max(payer.since_ms, min(now_ms if usage.at_ms is None else usage.at_ms, now_ms))
 
 
 def reconcile(tx: Write, payer: Payer) -> Tokens:
@@ -159,11 +164,6 @@ def _add_up(tx: Write, payer: Payer, hours: Mapping[int, Tokens]) -> Tokens:
 
 def _hour(at_ms: int) -> int:
     return at_ms // HOUR_MS * HOUR_MS
-
-
-def _moment(payer: Payer, usage: Usage, now_ms: int) -> int:
-    """When it counts: the agent's own time, as far as it can have been at work then."""
-    return max(payer.since_ms, min(now_ms if usage.at_ms is None else usage.at_ms, now_ms))
 
 
 def _counted(tx: Write, agent: str, key: str) -> Tokens:

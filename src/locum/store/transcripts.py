@@ -7,36 +7,12 @@ from dataclasses import dataclass, replace
 
 from locum.policy.board import Event
 from locum.policy.task import Run
+from locum.policy.transcript import Transcript
 from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage
 from locum.store import brakes, tally, tasks
 from locum.store.codec import Memory, Write
 from locum.store.sqlite import Database, Row, Sql
 from locum.store.views import Recorded
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """How far a file (by its real path) was read: `position` is the byte up to which its rows have been counted, as
-    far as they are dated from `since_ms` on.
-
-    `device`, `inode` and `mark` (a digest of the bytes just before `position`) tell whether it is still that file,
-    `size` and `mtime_ns` whether anything was added. `skipping`: `position` lies within a line that is too long, the
-    rest of which is passed over. `session`, `message` and `model` are what its rows have told so far (see `Line`).
-    """
-
-    path: str
-    agent: str
-    since_ms: int
-    device: int = 0
-    inode: int = 0
-    size: int = 0
-    mtime_ns: int = 0
-    position: int = 0
-    mark: str = ""
-    skipping: bool = False
-    session: str = ""
-    message: str = ""
-    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +107,7 @@ def record(tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Rec
     """
     events = brakes.settle(tx, now_ms)
     added = NO_TOKENS
-    for run, theirs in _by_run(tx, payer, usages, now_ms):
+    for run, theirs in by_run(tx, payer, usages, now_ms):
         if run is None:
             tokens = tally.add(tx, payer, theirs, now_ms)
             events += brakes.check_payer(tx, payer, now_ms) if tokens else ()
@@ -158,10 +134,10 @@ def claim(tx: Write, run: Run, session: str, now_ms: int) -> tuple[Event, ...]:
     return events + (brakes.check(tx, run.chain, run.tier, now_ms) if payers else ())
 
 
-def _by_run(
+def by_run(
     tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int
 ) -> Iterable[tuple[Run | None, Sequence[Usage]]]:
-    """The usages by the run that they belong to; None: to none."""
+    """The usages by the run that they belong to; None: to nobody's."""
     runs: dict[str, list[Row]] = {}
     shares: dict[str | None, list[Usage]] = {}
     for usage in usages:

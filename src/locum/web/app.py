@@ -12,6 +12,7 @@ from locum.engine.supervisor import Supervisor
 from locum.errors import LocumError
 from locum.web.answers import Answers
 from locum.web.hooks import HookCalls
+from locum.web.imports import Imports
 from locum.web.orders import Orders
 from locum.web.peer import Door
 from locum.web.problem import on_http_error, on_locum_error, on_surprise
@@ -20,6 +21,7 @@ from locum.web.problem import on_http_error, on_locum_error, on_surprise
 def build(supervisor: Supervisor) -> Starlette:
     """The whole HTTP face of one supervisor; requests need a peer in the scope's state (see `Door`)."""
     answers, orders, hooks = Answers(supervisor), Orders(supervisor), HookCalls(supervisor)
+    imports = Imports(supervisor)
     app = Starlette(
         routes=[
             Route("/healthz", answers.health),
@@ -42,6 +44,7 @@ def build(supervisor: Supervisor) -> Starlette:
             Route("/reports", answers.reports),
             Route("/hooks/post-task", hooks.post_task, methods=["POST"]),
             Route("/hooks/{agent}", hooks.agent, methods=["POST"]),
+            Route("/import", imports.begin, methods=["POST"]),
             Route("/reload", orders.reload, methods=["POST"]),
         ],
         middleware=[Middleware(Door, running=lambda: supervisor.running().values())],

@@ -97,6 +97,36 @@ class ReleaseOrder(Body):
     kind: Annotated[FailureKind, expect("a failure kind", choices=list(FailureKind))] | None = None
 
 
+def _written(moment: object) -> object:
+    if not isinstance(moment, str):
+        raise ValueError("a number has no time zone")  # noqa: TRY004 - pydantic hears of values, not of types
+    return moment
+
+
+_Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written),
+    expect("a moment with its time zone", "write it as 2026-01-31T05:00:00Z"),
+]
+
+
+class ImportOrder(Body):
+    """Count the history of an agent (None: of all tiers' agents) in its folder `home` (None: in the tiers' homes),
+    as far as it is dated from `since` on (None: all of it).
+    """
+
+    agent: _Name | None = None
+    home: (
+        Annotated[
+            str,
+            Field(pattern=r"^/", max_length=4096),
+            expect("an absolute path", "begin it with `/`, in 4096 characters"),
+        ]
+        | None
+    ) = None
+    since: _Moment | None = None
+
+
 class TokenCounts(Body):
     """Tokens by type; the types are disjoint (what was read from a cache is no input, reasoning is output)."""
 
@@ -117,25 +147,12 @@ def _happens(kind: FailureKind) -> FailureKind:
     return kind
 
 
-def _written(moment: object) -> object:
-    if not isinstance(moment, str):
-        raise ValueError("a number has no time zone")  # noqa: TRY004 - pydantic hears of values, not of types
-    return moment
-
-
 class FailureTold(Body):
     """Why a piece of work has failed, in locum's own kinds, and when the vendor says that it is over."""
 
     kind: Annotated[FailureKind, AfterValidator(_happens), expect("a failure kind", choices=_HAPPENING)]
     message: Annotated[str, Field(max_length=2000), _text(2000)] = ""
-    reset_at: (
-        Annotated[
-            AwareDatetime,
-            BeforeValidator(_written),
-            expect("a moment with its time zone", "write it as 2026-01-31T05:00:00Z"),
-        ]
-        | None
-    ) = None
+    reset_at: _Moment | None = None
 
 
 class WorkDone(Body):

@@ -193,14 +193,35 @@ def rehearsed():
     return json.loads(json.dumps(as_json("service.json", [result])))
 
 
+async def imported(boss, app, folder):
+    """What is told of imports: one that uses a budget up, and one that fails."""
+    usage = {"input_tokens": 10**7}
+    row = {"type": "assistant", "sessionId": "s", "message": {"id": "m", "usage": usage}}
+    there = folder / "claude" / "projects" / "p"
+    there.mkdir(parents=True)
+    (there / "s.jsonl").write_text(json.dumps(row) + "\n")
+    found = []
+    for broken in (False, True):
+        if broken:
+            boss.ledger.record_history = None
+            (there / "t.jsonl").write_text(json.dumps(row) + "\n")
+        messages = []
+        async with anyio.create_task_group() as group:
+            boss.history.begin(group)
+            with anyio.fail_after(30):
+                await Caller(app).stream("POST", "/import", messages.append, body=b"{}")
+        found += [json.loads(line) for each in messages for line in each.get("body", b"").splitlines()]
+    return found
+
+
 async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, monkeypatch):
     """A program written from the page alone finds every key it reads about, and meets none that it does not."""
     page = sections()
     answers = {name: [] for name in page if name not in SHAPES}
     more = {"post_task": {"command": ["true"]}, "usage_sources": [{"agent": "codex", "home": "watched"}]}
-    async with supervised(tmp_path, {**CONFIG, **more}) as boss:
-        app = build(boss)
-        call = Caller(app)
+    paid = {"tiers": [{"name": "paid", "agent": "claude-code", "home": "claude"}], "usage_halt_tokens": 5000}
+    async with supervised(tmp_path, {**CONFIG, **more, "chains": {**CONFIG["chains"], "paid": paid}}) as boss:
+        call = Caller(app := build(boss))
         task = await lived(boss, call, tmp_path)
         now_ms = boss.clock.now_ms()
         window = VendorWindow(next(iter(boss.ledger.plan.tiers.values())).account, "five_hour", "allowed", now_ms, 1.0)
@@ -225,6 +246,7 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
             answers[name] = [(await call.get(f"/{name}"))[1]]
         answers["task"] = [(await call.get(f"/tasks/{task}"))[1]]
         answers["result"] = [json.loads(json.dumps(await result(boss, await boss.ledger.task(task))))]
+        answers["import"] = await imported(boss, app, tmp_path)
         answers["refusals"] = [(await call.get("/tasks/none"))[1]]
         version = (await call.get("/version"))[1]
     with monkeypatch.context() as patched:
