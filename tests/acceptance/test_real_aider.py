@@ -17,9 +17,9 @@ from tests.harness import until
 
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(300)]
 AGENT, SECOND = "aider", "claude-code"
-# It tries again nine times in 64 seconds, and nothing of its own bounds that: its waits double, and a wait of 8 seconds
-# is a silence that is not waited out here. What it retried is then what it failed of. Its start is silent, too.
-SOON = {"stall_after": "7s"}
+# It tries again nine times in 64 seconds, and nothing of its own bounds that: here its time is up before. What it
+# retried is then what it failed of.
+SOON = {"time_limit": "25s"}
 CASES = (
     Case("auth", (Step("auth"),), FailureKind.AUTH_ERROR, exit=0, hold=(30 * MINUTE,) * 2, on="account"),
     Case("toolong", (Step("too_long"),), FailureKind.CONTEXT_OVERFLOW, exit=0, fails=True),
@@ -36,7 +36,8 @@ CASES = (
     Case(
         "credit", (Step("credit"),), FailureKind.CREDIT_EXHAUSTED, exit=143, hold=(HOUR,) * 2, on="account", more=SOON
     ),
-    Case("throttle", (Step("throttle"),), FailureKind.RATE_LIMIT, exit=143, hold=(MINUTE,) * 2, more=SOON),
+    # A tier without limits: a minute of retrying is enough.
+    Case("throttle", (Step("throttle"),), FailureKind.RATE_LIMIT, exit=143, hold=(MINUTE,) * 2),
     # The reset is in the provider's answer, and aider does not pass it on: the hold is a guess.
     Case(
         "limit",
@@ -48,9 +49,8 @@ CASES = (
         more=SOON,
     ),
     Case("overloaded", (Step("overloaded"),), FailureKind.OVERLOADED, exit=143, runs=3, hold=(MINUTE,) * 2, more=SOON),
-    Case("badjson", (Step("bad_json"),), FailureKind.SERVER_ERROR, exit=143, runs=3, hold=(MINUTE,) * 2, more=SOON),
     Case("refused", (Step(),), FailureKind.NETWORK, exit=143, runs=3, hold=(30,) * 2, refused=True, more=SOON),
-    Case("hang", (Step("hang"),), FailureKind.STALLED, exit=143, more={"stall_after": "15s"}),
+    Case("hang", (Step("hang"),), FailureKind.STALLED, exit=143, more={"stall_after": "20s"}),
 )
 
 
@@ -70,16 +70,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def test_a_failure_is_named_held_and_left_behind(made: Stage, case: Case) -> None:
     """Kind, hold, next tier, exit code and tokens are those promised for this failure."""
     made.check(case, partial=False)
-
-
-def test_a_minute_of_retrying_is_enough(made: Stage) -> None:
-    """Nothing else bounds it in a tier without limits: it is stopped, and the server is what failed."""
-    made.world.chain_of("minute", [made.tier("minute-first", AGENT, *[Step("throttle")] * 20)])
-    task = made.world.begin("minute")
-    made.world.until(lambda: any(run["ended"] for run in made.world.task(task)["runs"]), "it is stopped", 150)
-    (run, *_) = made.world.task(task)["runs"]
-    assert (run["failure"], run["tokens"]["total"]) == ("rate_limit", 0)
-    assert len(made.requests("minute-first")) <= 9
 
 
 def test_what_it_edits_is_all_that_it_leaves_in_a_folder(made: Stage) -> None:
