@@ -358,9 +358,7 @@ class PostTaskEntry(Entry):
             "It reads the result as JSON on its standard input.",
         ),
     ]
-    time_limit_ms: DurationMs = _unit(
-        "time_limit", MINUTE, "1m", "How long it may take before it is stopped and has failed."
-    )
+    time_limit_ms: DurationMs = _unit("time_limit", MINUTE, "1m", "How long it may take until it is stopped.")
 
 
 class SourceEntry(Entry):
@@ -370,12 +368,13 @@ class SourceEntry(Entry):
     home: Annotated[Text, Field(description="The agent's own folder, as in a tier's `home`.")]
 
 
-_HOMES = 'the latter such as [{"agent": "claude-code", "home": "~/.claude-work"}]'
 UsageSources = Annotated[
-    Annotated[bool, expect("true, false or a list of homes", _HOMES), Tag("switch")]
+    Annotated[bool, expect("true, false or a list of homes", 'as [{"agent": "codex", "home": "x"}]'), Tag("flag")]
     | Annotated[tuple[SourceEntry, ...], Tag("homes")],
-    Discriminator(lambda value: "homes" if isinstance(value, (list, tuple)) else "switch"),
+    Discriminator(lambda value: "homes" if isinstance(value, (list, tuple)) else "flag"),
 ]
+_WATCHED = "Whether sessions nobody tells of are counted, by the tiers' homes; a list names more homes."
+_AFTER = "A command of your own that is run after each task. Left out or null: nothing is run."
 
 
 class Service(Budgeted):
@@ -387,16 +386,8 @@ class Service(Budgeted):
     failover: Annotated[Failover, Field(description="The chain `default`.")]
     chains: Annotated[dict[Name, ChainEntry], Field(description="More chains, by name.")] = Field(default_factory=dict)
     signals: Annotated[tuple[SignalRule, ...], Field(description="Your own rules for reading failures.")] = ()
-    usage_sources: Annotated[
-        UsageSources,
-        Field(
-            description="Whether sessions nobody tells of are counted, by the tiers' homes; a list names more homes."
-        ),
-    ] = True
-    post_task: Annotated[
-        PostTaskEntry | None,
-        Field(description="A command of your own that is run after each task. Left out or null: nothing is run."),
-    ] = None
+    usage_sources: Annotated[UsageSources, Field(description=_WATCHED)] = True
+    post_task: Annotated[PostTaskEntry | None, Field(description=_AFTER)] = None
     limits: Annotated[Limits, Field(description="How much may run, how long, and on how much disk.")] = Field(
         default_factory=Limits
     )
