@@ -24,6 +24,8 @@ _LATE_MS = 400 * 24 * HOUR_MS
 _NOTICED = 0.3
 _MOST_RUNS = 30
 """Runs in which a budget must be used up; one that is larger is not rehearsed."""
+_RUNS = {"throttle": 2, "hang": 1, "lie": 1, "cut": 3}
+"""How many runs a task may make on a tier with a fault whose hold is short."""
 _EVERYTHING = ("quota", "auth", "overload", "quota-no-reset", "cut")
 
 Play = Callable[[Stage, Chain], Awaitable[None]]
@@ -55,8 +57,8 @@ async def calm(stage: Stage, chain: Chain) -> None:
 async def fail(stage: Stage, chain: Chain, *, fault: str, rounds: int = 1, times: int = 1) -> None:
     """Every tier but the last fails so, in `rounds` tasks, and that so many `times` in a row."""
     faults = playable(stage, but_last(chain), Fault(fault))
-    # A task tries each tier once that fails softly; holds that short may be over before a long chain has been walked.
-    most = max(1, stage.loaded.plan.attempts - 1) if rounds > 1 else len(faults)
+    # Short holds may be over before a task has walked a long chain with its attempts: then some tiers at a time.
+    most = max(1, (stage.loaded.plan.attempts - 1) // _RUNS[fault]) if fault in _RUNS else len(faults)
     for part in _batched(faults.items(), most):
         await walk(stage, chain, dict(part), rounds=rounds, times=times)
 
