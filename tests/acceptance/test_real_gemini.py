@@ -25,16 +25,6 @@ CASES = (
     Case("daily", (Step("usage_limit"),), FailureKind.USAGE_LIMIT, exit=173, hold=(MINUTE, 48 * HOUR), on="model"),
     Case("throttle", (Step("throttle", seconds=90),), FailureKind.RATE_LIMIT, exit=173, hold=(85, 125)),
     Case("overloaded", (Step("overloaded"),), FailureKind.OVERLOADED, exit=247, runs=3, hold=(MINUTE,) * 2),
-    # The stream's error is no error to it: it misses the end, and ends with code 0. A tool call before keeps the
-    # session: of a first request that failed its log forgets even the prompt.
-    Case(
-        "errorstream",
-        (Step("tool"), Step("error_stream")),
-        FailureKind.SERVER_ERROR,
-        exit=0,
-        runs=3,
-        hold=(MINUTE,) * 2,
-    ),
     Case("e500", (Step("e500"),), FailureKind.SERVER_ERROR, exit=244, runs=3, hold=(MINUTE,) * 2),
     Case("badjson", (Step("bad_json"),), FailureKind.SERVER_ERROR, runs=3, hold=(MINUTE,) * 2),
     Case("cutstream", (Step("cut_stream"),), FailureKind.NETWORK, runs=3, hold=(30,) * 2),
@@ -56,12 +46,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_failure_is_named_held_and_left_behind(made: Stage, case: Case) -> None:
-    """Kind, hold, next tier, exit code and tokens are those promised for this failure.
+    """Kind, hold, next tier, exit code and tokens are those promised; of an answer that was cut it tells nothing."""
+    made.check(case, partial=False)
 
-    Of an answer that was broken off it tells what it had heard where the stream ended by itself, and nothing where
-    the connection was gone.
-    """
-    made.check(case, partial=case.name == "errorstream")
+
+def test_a_stream_that_misses_its_end_is_no_success(made: Stage) -> None:
+    """It ends with code 0, and tells what it had heard. Its log has forgotten the prompt: resuming it costs nothing."""
+    first, second = "missing-first", "missing-second"
+    made.world.chain_of("missing", [made.tier(first, AGENT, Step("error_stream")), made.tier(second, AGENT)])
+    task = made.world.do("missing")
+    path = real.path_of(task)
+    assert (path[0], path[-1]) == ((first, "server_error", 0), (second, None, 0))
+    assert set(path[1:-1]) == {(first, "server_error", 0), (first, "invalid_request", 42)}
+    begun = [real.told(entry.tokens) for entry in made.provider.partial if entry.key == made.key(first)]
+    assert made.counted(first) == sum(begun, Tokens()) != Tokens()
+    made.audit()
 
 
 @pytest.mark.parametrize(("name", "steps", "answers"), [("sse", (Step(),), 1), ("tool", (Step("tool"),), 2)])
