@@ -10,6 +10,7 @@ from tests.sim.law import RULES, Held, Law, Wanted
 from tests.sim.witness import Commit, Ev, RunRow
 
 ENDS = ("returned", "released")
+SET_BACK = "the clock was set back"
 NOTICED = {
     "bumped": "tier_bumped",
     "returned": "tier_returned",
@@ -43,6 +44,12 @@ class Chains:
     _covered: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _must_exhaust: set[str] = field(default_factory=set)
     _answered: bool = False
+
+    def set_back(self, commit: Commit) -> None:
+        """First of all in a commit, holds from the future are moved: what fails in it is answered after that."""
+        for ev in commit.events:
+            if ev.reason == SET_BACK:
+                self._moved(ev, commit)
 
     def read(self, commit: Commit, failed: tuple[RunRow, str, Wanted] | None) -> None:
         """All events of one commit; `failed` is the run that ended so, its kind, and what that must lead to."""
@@ -92,8 +99,8 @@ class Chains:
             return self._is_active(ev)
         if ev.chain != hold["chain"]:
             return self.broken("cascade", f"{ev.chain} is bumped off {ev.tier} for no reason: {hold}")
-        if ev.failure is None or ev.reason == "the clock was set back":
-            return self._moved(ev, commit)
+        if ev.failure is None:
+            return None if ev.reason == SET_BACK else self._moved(ev, commit)
         wanted = self._cause(ev, hold, failed)
         if wanted is None:
             return None
@@ -162,7 +169,7 @@ class Chains:
         before = self.law.holds.get((hold["target"], hold["kind"]))
         if before is None:
             return self.broken("hold", f"what was not held is made longer: {ev}")
-        if ev.reason == "the clock was set back":
+        if ev.reason == SET_BACK:
             until = None if before.until is None else before.until - before.since + ev.at
             if before.since <= ev.at + 60_000 or hold["until_ms"] != until:
                 self.broken("clock", f"{before} must not become {hold}")

@@ -82,6 +82,7 @@ class Oracle:
         self.rejections += sum(each.kind == "config_rejected" for each in commit.notices)
         self.tasks.settle_claims(commit)
         self.budgets.prepare(commit)
+        self.chains.set_back(commit)
         failed = None
         for row in commit.ended:
             failed = self.tasks.end(row, commit)

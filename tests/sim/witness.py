@@ -81,7 +81,7 @@ class Told(NamedTuple):
 
 @dataclass
 class Commit:
-    """What one commit has changed. `setup` is new when the plan is."""
+    """What one commit has changed. `setup` is new when the plan is; there is none before the first was taken over."""
 
     now: int
     at: float
@@ -159,7 +159,7 @@ class Witness:
         gone = [name for name in self.open if name not in now_open]
         ended = [_run(row) for name in gone for row in run(f"SELECT {RUN} FROM run WHERE id = ?", (name,))]
         started = [row for name, row in now_open.items() if name not in self.open]
-        setup = self._setup(plan) if plan is not self.plan else None
+        setup = self._setup(plan) if plan is not self.plan and plan.chains else None
         self.plan, self.open = plan, now_open
         self.event = events[-1].seq if events else self.event
         self.entry = entries[-1][0] if entries else self.entry

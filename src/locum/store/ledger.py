@@ -48,7 +48,8 @@ class Ledger:
 
         Raises `StateError` for a file that is damaged, no ledger, or made by a newer locum.
         """
-        database = Database(path, worker or ThreadWorker(), Memory(Board(), plan))
+        # No plan is in force before its budgets have been looked at.
+        database = Database(path, worker or ThreadWorker(), Memory(Board(), Plan({})))
         ledger = cls(database)
         try:
             await database.write(_load)

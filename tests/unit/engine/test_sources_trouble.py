@@ -126,7 +126,7 @@ async def test_a_folder_swapped_for_a_link_after_the_look_is_not_followed(boss, 
 
 async def test_files_of_other_users_are_not_read(boss, tmp_path, monkeypatch):
     """Whoever may write there could make others pay; what is refused is named."""
-    monkeypatch.setattr(sources, "_owners", lambda _: frozenset({os.geteuid() + 1}))
+    monkeypatch.setattr(sources, "owners", lambda _: frozenset({os.geteuid() + 1}))
     session = Unheard(boss, tmp_path)
     session.spend("m1", 100)
 

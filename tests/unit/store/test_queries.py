@@ -14,7 +14,8 @@ def test_every_query_compiles_against_the_schema():
     for script in migrations():
         connection.execute(script)
     for text in queries().values():
-        assert connection.execute(f"EXPLAIN {text}", apsw_bindings()).fetchall()
+        values = (None,) * text.count("?") or apsw_bindings()
+        assert connection.execute(f"EXPLAIN {text}", values).fetchall()
 
 
 def apsw_bindings():
