@@ -42,6 +42,12 @@ def recorded() -> list[tuple[Source, bytes]]:
     return sorted(seen | {(Source.OUT, line) for line in PROTOCOL})
 
 
+@cache
+def events() -> list[tuple[Source, bytes]]:
+    """Those that are events."""
+    return [known for known in recorded() if lines.parse(known[1])]
+
+
 def is_sound(item: Usage | Signal) -> bool:
     """Nothing a store, an argv or a person could choke on."""
     texts = [value for value in dataclasses.asdict(item).values() if isinstance(value, str)]
@@ -93,7 +99,7 @@ def test_broken_recordings_can_be_read(agent: Agent, data: st.DataObject) -> Non
 @given(data=st.data())
 def test_events_with_values_of_any_type_can_be_read(agent: Agent, data: st.DataObject) -> None:
     """A field that is suddenly a list, a float, a surrogate or null raises nothing and stays sound."""
-    source, line = data.draw(st.sampled_from([known for known in recorded() if lines.parse(known[1])]))
+    source, line = data.draw(st.sampled_from(events()))
     event = swapped(json.loads(line), data.draw(JSON), data.draw(st.integers(0, 10_000)))
     items = agent.read(Line(source, json.dumps(event).encode(), session="s", run="r", message="m"))
     assert all(is_sound(item) for item in items)
