@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from locum.agents.base import Agent, Seat
-from locum.agents.hooks import Hooks, Moment
+from locum.agents.hooks import Hooks, Moment, Stop, Told
 
 MEASURED: Mapping[str, str] = {
     "claude-code": "2.1.197",
@@ -42,6 +42,12 @@ def support(agent: Agent, hooks: Hooks | None) -> Support:
         usage=agent.reports_usage,
         resume=agent.can_resume,
         hooks=hooks is not None,
-        halt=any(each.moment is Moment.TOOL for each in told),
+        halt=hooks is not None and any(_halts(hooks, each) for each in told),
         transcripts=bool(agent.histories(Seat(agent.name), {"HOME": "/"})),
     )
+
+
+def _halts(hooks: Hooks, told: Told) -> bool:
+    """Whether this hook's answer can end the turn. A tool that is denied, and no more, has the model asked again."""
+    answer = hooks.answer(told, Stop("nothing more may be spent", now=True))
+    return told.moment is Moment.TOOL and answer.get("continue") is False

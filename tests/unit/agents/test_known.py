@@ -21,7 +21,7 @@ def test_measured_is_what_the_tests_install():
     ("name", "found"),
     [
         ("claude-code", Support(usage=True, resume=True, hooks=True, halt=True, transcripts=True)),
-        ("codex", Support(usage=True, resume=True, hooks=True, halt=True, transcripts=True)),
+        ("codex", Support(usage=True, resume=True, hooks=True, halt=False, transcripts=True)),
         ("opencode", Support(usage=True, resume=True, hooks=False, halt=False, transcripts=False)),
         ("pi", Support(usage=True, resume=True, hooks=False, halt=False, transcripts=True)),
         ("copilot", Support(usage=True, resume=True, hooks=False, halt=False, transcripts=True)),

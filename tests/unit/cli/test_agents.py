@@ -44,7 +44,7 @@ def test_people_see_it_in_lines(cli, path, tmp_path, monkeypatch):
     told = cli("agents", "codex")
     assert told.exit_code == 0
     assert told.stdout == (
-        "codex        usage, resume, hooks, halt, transcripts\n"
+        "codex        usage, resume, hooks, transcripts\n"
         f"             tier mine: {path}/codex 0.170.0-alpha.1, locum was measured with 0.169.0, "
         "login (CODEX_API_KEY is set)\n"
         f"             tier gone: {tmp_path}/codex is not there\n"
