@@ -54,7 +54,7 @@ def test_a_stream_that_misses_its_end_is_no_success(made: Stage) -> None:
     """It ends with code 0, and tells what it had heard. Its log has forgotten the prompt: resuming it costs nothing."""
     first, second = "missing-first", "missing-second"
     made.world.chain_of("missing", [made.tier(first, AGENT, Step("error_stream")), made.tier(second, AGENT)])
-    task = made.world.do("missing")
+    task = made.world.ended(made.world.begin("missing"), made.patience)
     path = real.path_of(task)
     assert (path[0], path[-1]) == ((first, "server_error", 0), (second, None, 0))
     assert set(path[1:-1]) == {(first, "server_error", 0), (first, "invalid_request", 42)}

@@ -14,12 +14,12 @@ from tests.acceptance import real
 from tests.acceptance.provider_steps import Step
 from tests.acceptance.real import HOUR, MINUTE, Case, Stage
 
-pytestmark = [pytest.mark.agents, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.agents, pytest.mark.timeout(300)]
 AGENT = "qwen"
 QUICK = {"stall_after": "8s"}
 # What it tries again it tries seven times, in more than a minute, and no setting bounds that; here it is stopped in the
-# first wait that is longer than 12 s. What it retried for its chat log says, and that is the failure.
-RETRIED: dict[str, Any] = {"exit": 143, "more": {"stall_after": "12s"}}
+# first wait that is longer than 18 s. What it retried for its chat log says, and that is the failure.
+RETRIED: dict[str, Any] = {"exit": 143, "more": {"stall_after": "18s"}}
 SLOW = (
     Case("credit", (Step("credit"),), FailureKind.CREDIT_EXHAUSTED, hold=(HOUR,) * 2, on="account", **RETRIED),
     Case("limit", (Step("usage_limit"),), FailureKind.USAGE_LIMIT, hold=(MINUTE, 48 * HOUR), on="account", **RETRIED),
