@@ -3,6 +3,7 @@ PYTHON ?= python3
 UV = .tools/bin/uv
 RUN = .venv/bin/python
 WORKERS ?= 2
+COVERING = tests/unit/policy tests/unit/store tests/unit/engine tests/unit/web tests/contract tests/acceptance
 
 .PHONY: help setup demo test fuzz check lint cover test-agents corpus-refresh crash drill sim bench clean
 help:  ## show this list
@@ -32,7 +33,7 @@ check: setup  ## formatting, lint, types, layers
 
 cover: setup  ## branch coverage of policy, store and engine: at least 95 %
 	rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n $(WORKERS) tests --ignore tests/sim --ignore tests/bench -m "not agents and not slow"
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n $(WORKERS) $(COVERING) -m "not agents and not slow"
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --include 'src/locum/policy/*,src/locum/store/*,src/locum/engine/*' --fail-under 95
 
