@@ -21,7 +21,8 @@ Levels = tuple[re.Pattern[str] | None, ...]
 class Home:
     """A folder (by its real path) in which an agent keeps transcripts, and whose login is used there.
 
-    `accounts` are those of the `tiers` that have it, else the one that a tier with this home would have.
+    `tiers` are those that people's own sessions there may be of, `accounts` theirs, else the one that a tier with this
+    home would have.
     """
 
     agent: Agent
@@ -38,7 +39,7 @@ class Home:
 
 def homes(seats: Seats) -> dict[tuple[str, str], Home]:
     """Every home to be watched, by agent and folder; none when `usage_sources` is false."""
-    return {} if seats.loaded.service.usage_sources is False else _homes(seats, _seats(seats))
+    return {} if seats.loaded.service.usage_sources is False else _known(seats)
 
 
 def histories(seats: Seats, agent: str | None, home: Path | None) -> list[Home]:
@@ -50,7 +51,7 @@ def histories(seats: Seats, agent: str | None, home: Path | None) -> list[Home]:
     """
     if agent is not None and agent not in seats.agents:
         raise NotFoundError(f"there is no agent {agent}", remedy=f"The agents are {', '.join(seats.agents)}.")
-    known = _homes(seats, _seats(seats)).values()
+    known = _known(seats).values()
     if home is None:
         found = [each for each in known if agent in (None, each.agent.name)]
         if not found:
@@ -76,6 +77,15 @@ def histories(seats: Seats, agent: str | None, home: Path | None) -> list[Home]:
 def owners(folder: str) -> frozenset[int]:
     """The users whose files are read in a home: the daemon's own, and the one whose home it is."""
     return frozenset({os.geteuid(), os.stat(folder).st_uid})  # noqa: PTH116 - a text that may hold anything
+
+
+def _known(seats: Seats) -> dict[tuple[str, str], Home]:
+    """The homes of the configuration, each with the tiers that bring no key of their own, if there are some."""
+    found = _homes(seats, _seats(seats))
+    for home in found.values():
+        home.tiers = seats.of_people(home.tiers)
+        home.accounts = {seats.loaded.plan.tiers[name].account for name in home.tiers} or home.accounts
+    return found
 
 
 def _homes(seats: Seats, those: Iterable[tuple[Agent, Seat, str, str]]) -> dict[tuple[str, str], Home]:

@@ -138,10 +138,10 @@ class Intake:
         return find(told.transcript, hooks, caller, homes) if told.transcript else None
 
     def _place(self, hooks: Hooks, found: Found | None, named: Named) -> Place | None:
-        """The tier that was named, else the only one whose agent keeps its sessions there."""
+        """The tier that was named, else the only one whose agent keeps its sessions there and whose login they use."""
         homes = self.seats().homes(hooks.agent, hooks.variable, hooks.folder)
         fitting = [tier for tier, home in homes.items() if found and keeps(home, hooks, found.path)]
-        return placed(self.ledger.plan, named.chain, named.tier, fitting)
+        return placed(self.ledger.plan, named.chain, named.tier, self.seats().of_people(fitting))
 
     def _stop(self, moment: Moment, place: Place | None) -> Stop | None:
         if place is None or moment not in (Moment.PROMPT, Moment.TOOL, Moment.TEST):

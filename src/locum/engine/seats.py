@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,6 +74,18 @@ class Seats:
         entries = self.loaded.service.tier_entries.items()
         seats = {name: self._plain_seat(name, entry) for name, entry in entries if entry.agent == agent}
         return {name: home_of(seat, self.environment(seat), variable, folder) for name, seat in seats.items()}
+
+    def of_people(self, tiers: Iterable[str]) -> list[str]:
+        """Of tiers with one home, those whose login is used by the sessions that people run there themselves.
+
+        A tier that brings a key of its own is not used so, unless every one does.
+        """
+        every = list(tiers)
+        lent = [name for name in every if self.entry(name).env.keys().isdisjoint(self._keys(name))]
+        return lent or every
+
+    def _keys(self, tier: str) -> tuple[str, ...]:
+        return self.agents[self.entry(tier).agent].keys
 
     def guarded(self, plan: Plan) -> Plan:
         """`plan` with each tier's guard covering the content of its login files as they are now."""

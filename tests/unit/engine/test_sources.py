@@ -13,6 +13,7 @@ from tests.unit.web.sessions import BUDGET, Session, counted, holds, row, until,
 pytestmark = pytest.mark.anyio
 
 MAX = {"name": "max", "agent": "claude-code"}
+API = {"name": "api", "agent": "claude-code", "env": {"ANTHROPIC_API_KEY": "sk-0123456789"}}
 THREAD = "019ab3c1-0000-7000-8000-000000000001"
 
 
@@ -145,10 +146,10 @@ async def test_subagents_and_threads_count_too(boss, tmp_path):
 
 async def test_a_home_that_several_tiers_share_moves_no_tier(tmp_path):
     """It is the account's where they share one, and nobody's else; no budget is used up by it."""
-    api = {"name": "api", "agent": "claude-code", "env": {"ANTHROPIC_API_KEY": "sk-0123456789"}}
+    one, two = ({**API, "name": f"api-{key}", "env": {"ANTHROPIC_API_KEY": f"sk-012345678{key}"}} for key in "12")
     cases = (
         (service(MAX, {**MAX, "name": "small", "model": "haiku"}, usage_threshold_tokens=5), 7),
-        (service(MAX, api, usage_threshold_tokens=5), 0),
+        (service(one, two, usage_threshold_tokens=5), 0),
     )
     for number, (config, account) in enumerate(cases):
         home = tmp_path / str(number)
@@ -156,9 +157,31 @@ async def test_a_home_that_several_tiers_share_moves_no_tier(tmp_path):
         async with watching(home, config) as boss:
             Unheard(boss, home).spend("m1", 7)
             await counted(boss, 7, "unattributed")
-            scopes = ("account:claude-code", "tier:max", "chain:default")
-            assert [await used(boss, scope) for scope in scopes] == [account, 0, 0]
+            tiers = [f"tier:{name}" for name in boss.ledger.plan.tiers]
+            assert [await used(boss, scope) for scope in (*tiers, "chain:default")] == [0, 0, 0]
+            assert await used(boss, "account:claude-code") == account
             assert holds(boss) == []
+
+
+async def test_the_login_that_lies_in_a_home_is_what_people_use_there(tmp_path):
+    """A tier that brings an API key of its own shares the home, but not who pays: budgets of the other one count."""
+    async with watching(tmp_path, service(MAX, API, usage_threshold_tokens=5)) as boss:
+        Unheard(boss, tmp_path).spend("m1", 7)
+        await counted(boss, 7, "tier:max")
+        assert holds(boss) != []
+
+
+async def test_the_hooks_of_a_session_know_whose_login_it_uses(tmp_path):
+    """The same is true of whoever hears of a session first, and of the only tier there is."""
+    for number, tiers in enumerate(((MAX, API), (API,))):
+        home = tmp_path / str(number)
+        home.mkdir()
+        async with watching(home, service(*tiers)) as boss:
+            session = Unheard(boss, home)
+            session.transcript.touch()
+            await session.prompt()
+            session.spend("m1", 7)
+            await counted(boss, 7, f"tier:{tiers[0]['name']}")
 
 
 async def test_a_session_whose_hooks_name_a_tier_is_that_tiers(tmp_path):
