@@ -8,7 +8,7 @@ import click
 
 from locum.cli import plain
 from locum.cli.client import Json
-from locum.cli.terminal import clean
+from locum.cli.terminal import clean, harmless
 from locum.words import due, span
 
 _ENDS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("■", "yellow")}
@@ -45,7 +45,7 @@ class Teller:
                 _note(mark, f"{self.task} {ended(happening, attempted=self.attempted)}", colour)
 
     def _output(self, happening: Json) -> None:
-        click.echo(happening["text"].rstrip("\n"), err=happening["stream"] == "err")
+        click.echo(harmless(happening["text"].rstrip("\n")), err=happening["stream"] == "err")
 
 
 def attempt(happening: Json) -> str:

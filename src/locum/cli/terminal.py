@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import select
 import sys
 from typing import Any
 
 import click
+
+# A title, a clipboard, a cursor: strings (OSC, DCS, ...) as a whole, other sequences but colours, other controls.
+_STEERING = re.compile(
+    r"\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    r"|\x1b\[(?![0-9;:]*m)[0-?]*[ -/]*[@-~]?"
+    r"|\x1b(?!\[[0-9;:]*m)[ -/]*[0-~]?"
+    r"|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]"
+)
 
 
 def print_json(value: Any) -> None:
@@ -23,6 +32,11 @@ def on_terminal() -> bool:
 def pause(seconds: float) -> None:
     """Do nothing for a while; Ctrl-C ends it at once."""
     select.select([], [], [], seconds)
+
+
+def harmless(text: str) -> str:
+    """Text from elsewhere as it is, lines and colours too, without what else would steer a terminal."""
+    return _STEERING.sub("", text)
 
 
 def clean(text: object) -> str:
