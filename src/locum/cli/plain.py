@@ -125,8 +125,8 @@ def source_lines(found: Json) -> Iterator[str]:
         whose = f"tier {home['tiers'][0]}" if len(home["tiers"]) == 1 else clean(home["account"] or "no account known")
         text = f"watched: {home['agent']} in {clean(home['folder'])}, for {whose}: "
         text += count(home["files"], "transcript") if home["there"] else "not there yet"
-        text += f", since {moment(since_ms, now_ms())}"
-        yield text + (f", last counted {span(now_ms() - last_ms)} ago" if last_ms else ", nothing counted yet")
+        text += f", since {moment(since_ms, now_ms())}" if since_ms else ", with all of its history"
+        yield text + (f", last counted {span(now_ms() - last_ms)} ago" if last_ms else ", nothing new counted yet")
 
 
 def source_troubles(found: Json) -> Iterator[str]:

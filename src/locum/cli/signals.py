@@ -17,6 +17,7 @@ from locum.policy.failure import WINDOW_MS
 if TYPE_CHECKING:
     from locum.agents.rules import Rule
     from locum.config.load import Loaded
+    from locum.config.model import SignalRule
 
 _PLACES = ["message", "out", "err", "answer"]
 _NOBODY = "none"
@@ -179,7 +180,12 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
         table = {"agent": kept.run.tier.agent, **table, "case": table.get("id")}
         if table["agent"] != kept.run.tier.agent:
             raise UsageError(f"run {run} was of {kept.run.tier.agent}", remedy=f"Leave --agent {table['agent']} out.")
-    addition = Addition(checked(table, Path(file or "rule")), loaded, kept)
+    addition = Addition(checked(table, Path(file)) if file else _of_options(table), loaded, kept)
+    if not addition.rule.said and not kept:
+        raise UsageError(
+            f"nothing shows that {addition.rule.id} fits what it is for",
+            remedy="Give a sentence with --said (`said` in a file), or the unknown failure itself with --run.",
+        )
     trials = addition.prove()
     addition.write()
     outcome = _told_daemon(settings)
@@ -189,7 +195,7 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
         print_json({"schema": 1, **result, "kept": str(addition.folder) if kept else None})
     else:
         click.echo(f"added {addition.rule.id}: {len(trials):,} trials, none wrong\nwrote {path}")
-        click.echo("\n".join(_notes(addition.rule.said or addition.rule.case, addition.rule.twins, outcome)))
+        click.echo("\n".join(_notes(addition.rule.twins, outcome)))
     _heed(outcome)
 
 
@@ -208,14 +214,24 @@ def remove_(settings: Settings, *, rule: str, as_json: bool) -> None:
         print_json({"schema": 1, "id": rule, "path": str(path), "daemon": outcome})
     else:
         click.echo(f"removed {path}")
-        click.echo("\n".join(_notes(True, True, outcome)))
+        click.echo("\n".join(_notes(True, outcome)))
     _heed(outcome)
 
 
-def _notes(positive: object, twins: object, outcome: Json | None) -> Iterator[str]:
+def _of_options(table: dict[str, Any]) -> SignalRule:
+    """The rule that the options make. Raises UsageError with all that is wrong with them."""
+    from locum.cli.addition import checked
+    from locum.config.problem import InvalidConfigError
+
+    try:
+        return checked(table, Path("options"))
+    except InvalidConfigError as error:
+        wrong = "; ".join(f"{each.what}, {each.why}: {each.remedy}" for each in error.problems)
+        raise UsageError(wrong, remedy="`locum signals add --help` tells what each option takes.") from error
+
+
+def _notes(twins: object, outcome: Json | None) -> Iterator[str]:
     """What is left to say of a rule that is in."""
-    if not positive:
-        yield "note: it names no sentence that it is for (--said), so nothing proves that it fits one"
     if not twins:
         yield "note: it names no sentence that it must leave alone (--twin)"
     yield "no daemon runs: the next one reads it" if outcome is None else f"the daemon has read it: {outcome['result']}"

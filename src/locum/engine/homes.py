@@ -51,6 +51,10 @@ def histories(seats: Seats, agent: str | None, home: Path | None) -> list[Home]:
     """
     if agent is not None and agent not in seats.agents:
         raise NotFoundError(f"there is no agent {agent}", remedy=f"The agents are {', '.join(seats.agents)}.")
+    keeping = [name for name, each in seats.agents.items() if each.histories(Seat(""), {"HOME": "/"})]
+    if agent is not None and agent not in keeping:
+        whose = f"{agent} keeps no transcripts that can be read"
+        raise NotFoundError(whose, remedy=f"The agents that do are {', '.join(keeping)}.")
     known = _known(seats).values()
     if home is None:
         found = [each for each in known if agent in (None, each.agent.name)]

@@ -296,17 +296,17 @@ def test_a_rule_is_added_from_a_file(cli, config, tmp_path, shape):
         ({"pattern": "You.ve hit your usage limit", "kind": "network"}, 1, "codex/hook.fail"),
         ({"pattern": "(?:ERROR: )?exceeded retry|The team", "kind": "overloaded", "where": "err"}, 1, "ERROR: exceeded retry limit, last status: 429"),
         ({"pattern": ".*team allowance"}, 1, "He was told"),
-        ({"pattern": "("}, 78, "missing )"),
-        ({"pattern": "(?=x)x"}, 78, "invalid perl operator"),
-        ({"pattern": r"(\w+\s?){1,300}!"}, 78, "it is too large"),
-        ({"pattern": "x*"}, 78, "it fits an empty line"),
-        ({"kind": "usage_limt"}, 78, "did you mean `usage_limit`?"),
+        ({"pattern": "("}, 2, "missing )"),
+        ({"pattern": "(?=x)x"}, 2, "invalid perl operator"),
+        ({"pattern": r"(\w+\s?){1,300}!"}, 2, "it is too large"),
+        ({"pattern": "x*"}, 2, "it fits an empty line"),
+        ({"kind": "usage_limt"}, 2, "did you mean `usage_limit`?"),
         ({"kind": "token_budget"}, 78, "no agent can tell token_budget"),
-        ({"agent": "gpt"}, 78, "it must be an agent that locum knows"),
+        ({"agent": "gpt"}, 2, "it must be an agent that locum knows"),
         ({"id": "codex.usage_limit"}, 1, "there is a rule codex.usage_limit already (shipped)"),
-        ({"id": "../escape"}, 78, '`id` is "../escape", it must be a name'),
-        ({"where": "screen"}, 78, "it must be a place"),
-        ({"window": "fortnight"}, 78, "it must be a vendor's window"),
+        ({"id": "../escape"}, 2, '`id` is "../escape", it must be a name'),
+        ({"where": "screen"}, 2, "it must be a place"),
+        ({"window": "fortnight"}, 2, "it must be a vendor's window"),
         ({"run": "r-none"}, 1, "there is no run 'r-none'"),
     ],
 )  # fmt: skip
@@ -353,13 +353,21 @@ def test_an_agent_does_not_change_how_it_is_judged(cli, config, monkeypatch):
         assert cli("signals", *asked).exit_code == 77
 
 
+def test_a_rule_that_nothing_shows_a_sentence_for_is_refused(cli, config):
+    """A rule without a sentence that it is for proves nothing, however little it breaks."""
+    done = cli("signals", "add", *options())
+    assert done.exit_code == 2
+    assert "nothing shows that mine.quota fits what it is for" in done.stderr
+    assert not (config.parent / "signals").exists()
+
+
 def test_a_running_daemon_is_told(cli, config, tmp_path):
     """It reads the rule at once; one that keeps its last good configuration makes the verb fail with its words."""
     status = {"config": {"path": str(config)}}
     applied = {"result": "applied", "path": str(config), "problems": [], "warnings": []}
     answers = {("GET", "/status"): status, ("POST", "/reload"): applied}
     with answering(tmp_path / "locum.sock", answers) as daemon:
-        done = cli("signals", "add", *options())
+        done = cli("signals", "add", *options(), "--said", "The team allowance is used up.")
         assert done.exit_code == 0, done.output
         assert "the daemon has read it: applied" in done.stdout
         assert ("POST", "/reload") in [(method, path) for method, path, _ in daemon.asked]
@@ -368,7 +376,7 @@ def test_a_running_daemon_is_told(cli, config, tmp_path):
         assert refused.exit_code == 78
         assert "the daemon does not use it: line 1: no." in refused.stderr
         daemon.answers["POST", "/reload"] = (403, problem("forbidden", "not for you"))
-        assert cli("signals", "add", *options()).exit_code == 77
+        assert cli("signals", "add", *options(), "--said", "The team allowance is used up.").exit_code == 77
 
 
 # ── failures that nobody knew ────────────────────────────────────────────────────────────────────────────────
@@ -422,10 +430,8 @@ def test_an_unknown_failure_becomes_the_proof_of_its_rule(cli, config, tmp_path)
     assert (kept / "stdout").stat().st_size < 20_000
     assert cli("signals", "test").exit_code == 0
 
-    breaks = cli("signals", "add", *options(id="other", kind="network"))
-    assert breaks.exit_code == 0, "the rule that was added first is asked first"
-    (config.parent / "signals" / "other.toml").unlink()
-    breaks = cli("signals", "add", *options(id="a.other", kind="network"))
+    said = ("--said", "The team allowance is used up")
+    breaks = cli("signals", "add", *options(id="a.other", kind="network"), *said)
     assert breaks.exit_code == 1
     assert "codex/mine.quota" in breaks.stderr
 
