@@ -65,8 +65,11 @@ def status(value: object) -> int | None:
 
 
 def percent(value: object, whole: float = 100) -> float | None:
-    """How much of `whole` a number is, in percent and rounded to a tenth, or None for what can be no such share."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 100 * whole:
+    """How much of `whole` a number is, in percent and rounded to a tenth, or None for what can be no such share.
+
+    A little more than all may be used, where a vendor counts afterwards; above twice as much it is another measure.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 2 * whole:
         return None
     return round(value / whole * 100, 1)
 

@@ -59,3 +59,11 @@ def test_a_status_is_three_digits() -> None:
     """Whatever else stands there is no HTTP status."""
     assert lines.status(529) == 529
     assert [lines.status(bad) for bad in (None, "529", True, 7, 1000)] == [None] * 5
+
+
+def test_a_share_may_be_overdrawn_and_no_more() -> None:
+    """What a vendor counted afterwards may be twice the whole; beyond that, or as no number, it is no share."""
+    assert [lines.percent(each) for each in (0, 91.25, 100, 200)] == [0.0, 91.2, 100.0, 200.0]
+    assert [lines.percent(each, whole=1) for each in (0.91, 1, 1.04, 2)] == [91.0, 100.0, 104.0, 200.0]
+    assert [lines.percent(bad, whole=1) for bad in (2.01, 7, -0.1, True, "0.9", None, float("nan"))] == [None] * 7
+    assert lines.percent(201) is None
