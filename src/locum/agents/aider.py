@@ -36,6 +36,8 @@ _ERRORS = {
     "UnprocessableEntityError": FailureKind.INVALID_REQUEST,
 }
 _ERROR = re.compile(r"litellm\.(?P<name>[A-Z]\w{2,60}): (?:\w{1,60}: )?(?:\w{1,60} - )?(?P<text>.*)", re.DOTALL)
+# The provider's answer, as it is or as Python shows its bytes, up to its message.
+_ENVELOPE = re.compile(r"""(?:b['"])?\{.{0,500}?"message": ?"(?=.)""", re.DOTALL)
 _NUMBER = r"\d{1,9}(?:\.\d{1,3})?[kM]?"
 _SENT = re.compile(
     rf"Tokens: (?P<sent>{_NUMBER}) sent, (?:{_NUMBER} cache (?:write|hit), )*(?P<received>{_NUMBER}) received\."
@@ -186,7 +188,7 @@ def _told(said: str) -> Iterator[Signal]:
     error, sent = _ERROR.match(said), _SENT.match(said)
     if error:
         kind = _ERRORS.get(error["name"])
-        yield Signal(Mark.RETRY, error["text"] or said, kind, rule=f"litellm:{error['name']}")
+        yield Signal(Mark.RETRY, _why(error) or said, kind, rule=f"litellm:{error['name']}")
     elif sent:
         yield Signal(Mark.SAID, said)
         yield Signal(Mark.DONE, tokens=Tokens(_rounded(sent["sent"]), _rounded(sent["received"])), rule="tokens")
@@ -228,7 +230,14 @@ def _last_error(tail: str) -> str:
     start = tail.rfind("\nlitellm.")
     block = tail[start + 1 :].partition("\n\n")[0].partition("\nRetrying in ")[0]
     error = _ERROR.match(" ".join(block.split())) if start >= 0 or tail.startswith("litellm.") else None
-    return error["text"] if error else ""
+    return _why(error) if error else ""
+
+
+def _why(error: re.Match[str]) -> str:
+    """The provider's sentence, with what follows it: where it is told as JSON, its reset may."""
+    text = error["text"]
+    ahead = _ENVELOPE.match(text)
+    return text[ahead.end() :] if ahead else text
 
 
 def _said(tail: str) -> str:

@@ -171,7 +171,7 @@ def _done(said: object) -> Signal:
 def _failed(text: str, rule: str) -> Signal:
     """A failure as it is shown: a sentence, or the provider's whole answer as JSON."""
     why = shown(text) or text
-    answer = lines.table((lines.parse(why.encode("utf-8", "replace")) or {}).get("error"))
+    answer = _answer(why)
     if not answer:
         return Signal(Mark.FAILED, why, rule=rule)
     reasons = [lines.key(detail.get("reason")) for detail in lines.items(answer.get("details"))]
@@ -183,6 +183,15 @@ def _failed(text: str, rule: str) -> Signal:
         lines.status(answer.get("code")),
         rule=f"reason:{known}" if known else rule,
     )
+
+
+def _answer(text: str) -> Mapping[str, Any]:
+    """The provider's error, where it is shown as JSON: by itself, in a list, or as the message of another."""
+    data = text.strip().encode("utf-8", "replace")
+    told = lines.parse(b'{"all":' + (data if data.startswith(b"[") else b"[%b]" % data) + b"}") or {}
+    error = next((lines.table(each.get("error")) for each in lines.items(told.get("all"))), {})
+    inner = lines.text(error.get("message"))
+    return (_answer(inner) if inner.startswith(("{", "[")) else {}) or error
 
 
 def _event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:

@@ -16,6 +16,7 @@ from locum.policy.usage import Tokens, Usage
 from tests.unit.agents.build import ENDED_MS, kind, launch, read
 
 AGENT: Agent = Aider()
+NO_CREDIT = '{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}'
 HEAD = "Aider v0.86.2\nModel: openai/gpt-5 with diff edit format\nGit repo: .git with 3 files\nRepo-map: disabled\n\n"
 SENT = "\nTokens: 2.0k sent, 42 received.\n"
 BUSY = "litellm.RateLimitError: RateLimitError: OpenAIException - Rate limit reached. Please try again in 20s.\n"
@@ -179,6 +180,11 @@ def test_an_error_that_was_broken_into_lines_is_read_whole() -> None:
         ("RateLimitError: RateLimitError: OpenAIException - You exceeded your current quota", "credit_exhausted"),
         ("RateLimitError: RateLimitError: OpenAIException - The usage limit has been reached", "usage_limit"),
         ("BadRequestError: AnthropicException - Your credit balance is too low to access", "credit_exhausted"),
+        (f"BadRequestError: AnthropicException - {NO_CREDIT}", "credit_exhausted"),
+        (f"BadRequestError: AnthropicException - b'{NO_CREDIT}'", "credit_exhausted"),
+        ('InternalServerError: AnthropicException - {"error":{"message":"Overloaded"}}', "overloaded"),
+        ('BadRequestError: AnthropicException - {"error":{"message":"a test says: Your credit balance is too low"}}',
+         "invalid_request"),
         ("BadRequestError: OpenAIException - Your input exceeds the context window of this", "context_overflow"),
         ("BadRequestError: OpenAIException - Invalid schema for response_format", "invalid_request"),
         ("ServiceUnavailableError: ServiceUnavailableError: OpenAIException - Our servers are currently overloaded.",

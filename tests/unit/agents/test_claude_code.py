@@ -236,6 +236,23 @@ def test_an_answer_that_quotes_a_limit_is_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("401 {OAuth token has expired.} · Please run /login", FailureKind.AUTH_ERROR),
+        ("429 {rate_limit_error}", FailureKind.RATE_LIMIT),
+        ("502 <html>", FailureKind.SERVER_ERROR),
+        ("529 {overloaded_error}", FailureKind.OVERLOADED),
+        ("418 {teapot}", FailureKind.UNKNOWN),
+    ],
+)
+def test_a_status_told_in_words_alone_is_read(said: str, expected: FailureKind) -> None:
+    """Where a result has neither a status nor a type, its sentence does; where it has one, that is the last word."""
+    result = {"type": "result", "subtype": "success", "is_error": True, "result": f"API Error: {said}"}
+    assert kind(judged(AGENT, result)) is expected
+    assert kind(judged(AGENT, {**result, "api_error_status": 404})) is FailureKind.MODEL_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
     "result",
     [
         {"subtype": "success", "is_error": False, "terminal_reason": "hook_stopped", "num_turns": 2},

@@ -138,6 +138,21 @@ def test_a_bad_key_is_a_400_with_a_reason() -> None:
     assert (told.kind, told.rule) == (FailureKind.AUTH_ERROR, "reason:API_KEY_INVALID")
 
 
+def test_a_refusal_is_found_within_json() -> None:
+    """By itself, in a list, or as the message of another: what Google said decides, and the run's model is held."""
+    day = "Quota exceeded for quota metric 'Gemini 2.5 Pro Requests' and limit 'Gemini 2.5 Pro Requests per day'"
+    error = {"error": {"code": 429, "message": day}}
+    whole = json.dumps(error, indent=2)
+    for shown in (day, whole, json.dumps([error]), json.dumps({"error": {"code": 429, "message": whole}})):
+        for text in (shown, f"[API Error: {shown}]"):
+            told = judged(GEMINI, INIT, failed(text), code=1)
+            assert isinstance(told, Failure)
+            assert (told.kind, told.window, told.model) == (FailureKind.USAGE_LIMIT, "daily", "gemini-2.5-flash")
+            assert told.evidence == day
+    hollow = judged(GEMINI, INIT, failed(json.dumps([{"error": {"code": 503, "message": "{}"}}])), code=1)
+    assert kind(hollow) is FailureKind.SERVER_ERROR
+
+
 @pytest.mark.parametrize(
     ("text", "meant", "window", "reset_in_s", "model"),
     [
