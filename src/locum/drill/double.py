@@ -49,6 +49,11 @@ class Folders:
         return self.top / "state"
 
     @property
+    def ledger(self) -> Path:
+        """Its ledger."""
+        return self.state / "locum.db"
+
+    @property
     def socket(self) -> Path:
         """Where the rehearsed daemon listens."""
         return self.top / "locum.sock"

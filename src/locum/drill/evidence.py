@@ -11,6 +11,8 @@ from locum.drill.ask import Json
 from locum.drill.director import Played
 from locum.drill.stage import Stage
 from locum.policy.plan import Chain
+from locum.policy.usage import Tokens
+from locum.store.peek import spent_by_runs
 from locum.words import from_iso
 
 _MOST = 1_000
@@ -37,7 +39,10 @@ class Held:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the daemon answers at the end, and what the stand-ins played."""
+    """Everything that the daemon answers at the end, and what the stand-ins played.
+
+    `entries` are the ledger's own (run, tokens), in its order: runs that go on side by side spend in no other.
+    """
 
     loaded: Loaded
     played: Sequence[Played]
@@ -46,6 +51,7 @@ class Evidence:
     notices: Sequence[Json]
     chains: Mapping[str, Json]
     audit: Json
+    entries: Sequence[tuple[str, Tokens]]
     holds: Sequence[Held]
     leaps: Sequence[tuple[int, int]]
     now_ms: int
@@ -82,6 +88,7 @@ async def gather(stage: Stage) -> Evidence:
         notices=await _all(stage, "notices"),
         chains=(await stage.get("/status"))["chains"],
         audit=await stage.get("/audit"),
+        entries=spent_by_runs(stage.folders.ledger),
         holds=tuple(_holds(events)),
         leaps=tuple(stage.leaps),
         now_ms=stage.now_ms(),

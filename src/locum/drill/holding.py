@@ -114,12 +114,17 @@ def _failures_hold(evidence: Evidence) -> Iterator[Breach]:
                 continue
             if cost.soft and not _second_in_a_row(evidence, each):
                 continue
-            if not any(_could_hold(evidence, each, hold) or _stood(evidence, each, hold) for hold in evidence.holds):
+            over = [hold.ended_ms for hold in _holds_for(evidence, each)]
+            if not over:
                 yield Breach(ONE_PATH, f"{each.tier} failed ({kind}) at {iso(each.ended_ms)}, and nothing was held")
-            elif after and after.tier == each.tier and after.at_ms - each.ended_ms < PROMPT_MS:
-                yield Breach(
-                    ONE_PATH, f"{each.tier} failed ({kind}) at {iso(each.ended_ms)}, and was used again at once"
-                )
+            elif after and after.tier == each.tier and all(end is None or end > after.at_ms for end in over):
+                what = f"{each.tier} failed ({kind}) at {iso(each.ended_ms)}, and was used again before a hold ended"
+                yield Breach(ONE_PATH, what)
+
+
+def _holds_for(evidence: Evidence, played: Played) -> list[Held]:
+    """The holds that a failure was answered with, or that stood already. Some are over in seconds, as vendors ask."""
+    return [hold for hold in evidence.holds if _could_hold(evidence, played, hold) or _stood(evidence, played, hold)]
 
 
 def _patient(played: Played) -> int:

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from locum.drill.director import Played
 from locum.drill.evidence import Evidence, Held
 from locum.policy.plan import Brake, Budget
-from locum.policy.usage import NO_TOKENS
+from locum.policy.usage import NO_TOKENS, Tokens
 from locum.policy.window import Block, Lifetime, Rolling, window_at
 from locum.words import iso
 
 _SLACK_MS = 5_000
 
 
-def counts(budget: Budget, played: Played) -> bool:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ledger wrote down of a run at one time."""
+
+    played: Played
+    tokens: Tokens
+
+    @property
+    def tier(self) -> str:
+        """Where it ran."""
+        return self.played.tier
+
+    @property
+    def chain(self) -> str:
+        """What it ran for."""
+        return self.played.chain
+
+    @property
+    def at_ms(self) -> int:
+        """When its run began."""
+        return self.played.at_ms
+
+
+_S = TypeVar("_S", Played, Entry)
+
+
+def counts(budget: Budget, played: Played | Entry) -> bool:
     """Whether a run's tokens count against a budget."""
     return budget.owner == (played.tier if budget.brake is Brake.TIER else played.chain)
 
 
-def spent_on(budget: Budget, played: list[Played], at_ms: int) -> list[Played]:
-    """The runs that count in the window of `at_ms`, up to then, oldest first."""
+def spent_on(budget: Budget, played: Sequence[_S], at_ms: int) -> list[_S]:
+    """What counts in the window of `at_ms`, up to then, in the order given."""
     mine = [each for each in played if counts(budget, each) and each.tokens and each.at_ms <= at_ms]
     if isinstance(budget.window, Block):
         return _in_block(budget.window, mine, at_ms)
@@ -28,8 +56,8 @@ def spent_on(budget: Budget, played: list[Played], at_ms: int) -> list[Played]:
     return [each for each in mine if each.at_ms >= start_ms]
 
 
-def crossing(budget: Budget, played: list[Played]) -> Played | None:
-    """The run of these with which the budget was used up."""
+def crossing(budget: Budget, played: Sequence[_S]) -> _S | None:
+    """The one of these with which the budget was used up."""
     used = NO_TOKENS
     for each in played:
         used += each.tokens
@@ -41,10 +69,11 @@ def crossing(budget: Budget, played: list[Played]) -> Played | None:
 def budgets(evidence: Evidence) -> Iterator[str]:
     """Everything that is wrong with how budgets were kept."""
     played = sorted((each for each in evidence.played if each.ended_ms), key=lambda each: each.at_ms)
+    entries = [Entry(each, tokens) for run, tokens in evidence.entries for each in evidence.of_run(run)[:1]]
     told = [each for each in evidence.notices if each["kind"] == "token_threshold_crossed"]
     earned: list[Held] = []
     for budget in evidence.loaded.plan.budgets:
-        expected = _crossings(budget, played)
+        expected = crossings(budget, entries)
         notices = [each for each in told if each["data"].get("budget") == budget.id]
         if len(notices) != len(expected):
             times = f"was used up {len(expected)} times, and that was told {len(notices)} times"
@@ -59,13 +88,16 @@ def budgets(evidence: Evidence) -> Iterator[str]:
             yield f"{hold.target} was held for {hold.budget} at {iso(hold.since_ms)}, which was not used up then"
 
 
-def _crossings(budget: Budget, played: list[Played]) -> list[Played]:
-    """The runs that used the budget up, one a window."""
+def crossings(budget: Budget, entries: Sequence[Entry]) -> list[Played]:
+    """The runs that used the budget up, one a window: of runs side by side, the one whose entry came to the limit."""
     found: list[Played] = []
-    for each in played:
-        within = spent_on(budget, played, each.at_ms)
-        if counts(budget, each) and crossing(budget, within) is each:
-            found.append(each)
+    mine: list[Entry] = []
+    for each in entries:
+        if counts(budget, each):
+            mine.append(each)
+            within = spent_on(budget, mine, max(one.at_ms for one in mine))
+            if crossing(budget, within) is each:
+                found.append(each.played)
     return found
 
 
@@ -108,12 +140,12 @@ def _until(evidence: Evidence, budget: Budget, crossed: Played, played: list[Pla
             return end_ms, end_ms
 
 
-def _in_block(rule: Block, played: list[Played], at_ms: int) -> list[Played]:
-    """The runs of the block that is open at `at_ms`."""
+def _in_block(rule: Block, played: Sequence[_S], at_ms: int) -> list[_S]:
+    """What was spent in the block that is open at `at_ms`."""
     start_ms = None
-    for each in played:
-        if start_ms is None or each.at_ms >= start_ms + rule.length_ms:
-            start_ms = each.at_ms
+    for began_ms in sorted(each.at_ms for each in played):
+        if start_ms is None or began_ms >= start_ms + rule.length_ms:
+            start_ms = began_ms
     if start_ms is None or at_ms >= start_ms + rule.length_ms:
         return []
     return [each for each in played if each.at_ms >= start_ms]

@@ -1,4 +1,4 @@
-"""The ledger read by somebody who is not the daemon: what is committed, at most a few rows, and nothing is changed."""
+"""The ledger read by somebody who is not the daemon: what is committed, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import apsw
 
 from locum.policy.task import Run
+from locum.policy.usage import Tokens
 from locum.store.codec import run_of
-from locum.store.sqlite import BUSY_MS, Sql, explain
+from locum.store.sqlite import BUSY_MS, Row, Sql, explain
 
 MOST = 200
 
@@ -23,14 +24,26 @@ def run_named(ledger: Path, run: str) -> Run | None:
     return next(iter(_runs(ledger, "run", id=run)), None)
 
 
+def spent_by_runs(ledger: Path) -> tuple[tuple[str, Tokens], ...]:
+    """Every entry of a run, in the order of the ledger: the run and what it adds. For ledgers of a short life.
+
+    Raises StateError when the file cannot be read.
+    """
+    return tuple((run, Tokens(*tokens)) for run, *tokens in _rows(ledger, "spent_by_runs"))
+
+
 def _runs(ledger: Path, query: str, **values: object) -> tuple[Run, ...]:
+    return tuple(map(run_of, _rows(ledger, query, **values)))
+
+
+def _rows(ledger: Path, query: str, **values: object) -> list[Row]:
     if not ledger.exists():
-        return ()
+        return []
     try:
         connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             connection.set_busy_timeout(BUSY_MS)
-            return tuple(map(run_of, Sql(connection).all(query, **values)))
+            return Sql(connection).all(query, **values)
         finally:
             connection.close()
     except apsw.Error as error:

@@ -27,6 +27,10 @@ ON CONFLICT (scope, hour_ms) DO UPDATE SET
     input = bucket.input + excluded.input, output = bucket.output + excluded.output,
     cache_read = bucket.cache_read + excluded.cache_read, cache_write = bucket.cache_write + excluded.cache_write;
 
+-- name: spent_by_runs
+-- Everything that runs have spent, in the order in which it was written down.
+SELECT run, input, output, cache_read, cache_write FROM entry WHERE run IS NOT NULL ORDER BY seq;
+
 -- name: sum_buckets
 -- The total of a scope over whole hours.
 SELECT COALESCE(SUM(input), 0), COALESCE(SUM(output), 0), COALESCE(SUM(cache_read), 0), COALESCE(SUM(cache_write), 0)

@@ -1,0 +1,113 @@
+"""The judge of a rehearsal, on records made by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from locum.config.load import load
+from locum.drill.director import Played
+from locum.drill.evidence import Evidence, Held
+from locum.drill.fresh import Now, part_of
+from locum.drill.holding import holds
+from locum.drill.promises import ONE_PATH
+from locum.drill.recordings import FAULTS, choose, success
+from locum.drill.spending import budgets
+from locum.policy.usage import Tokens
+from locum.words import iso
+
+AT_MS = 1_795_000_000_000
+SPENT = Tokens(input=600)
+
+
+def loaded(folder, **told):
+    """A service.json of two tiers on one chain."""
+    tiers = [{"name": "g", "agent": "gemini"}, {"name": "q", "agent": "qwen"}]
+    path = folder / "service.json"
+    path.write_text(json.dumps({"failover": {"tiers": tiers}, **told}))
+    return load(path, {})
+
+
+def played(tier: str, run: str, at_ms: int, ended_ms: int, fault: str | None = None) -> Played:
+    """A run of a stand-in that took that long, and failed so."""
+    agent = {"g": "gemini", "q": "qwen"}[tier]
+    recording = choose(agent, FAULTS[fault]) if fault else success(agent)
+    assert recording is not None
+    part = replace(
+        part_of(recording, Now(at_ms, "/", "s", "UTC", lambda: "id")), tokens=SPENT if not fault else Tokens()
+    )
+    names = (tier, run, f"t-{run}" if not fault else "t", "default")
+    return Played(*names, recording, recording.kind, "s", False, at_ms, 0.0, part, ended_ms, 0.1)
+
+
+def held(target: str, kind: str, since_ms: int, until_ms: int | None, ended_ms: int | None, budget=None) -> Held:
+    """A hold of the chain `default`."""
+    return Held(target, kind, "default", target[-1], "t", since_ms, until_ms, ended_ms, "", budget)
+
+
+def evidence(loaded_, played_, holds_=(), **more) -> Evidence:
+    """What the daemon and the stand-ins say of these runs, each task with its own."""
+    runs = {
+        each.run: {
+            "id": each.run,
+            "tier": each.tier,
+            "started": iso(each.at_ms),
+            "failure": each.kind,
+            "rule": "",
+        }
+        for each in played_
+    }
+    tasks = [
+        {"id": task, "chain": "default", "runs": [runs[each.run] for each in played_ if each.task == task]}
+        for task in dict.fromkeys(each.task for each in played_)
+    ]
+    told = {
+        "events": (), "notices": (), "chains": {}, "audit": {}, "entries": (), "leaps": (), "now_ms": AT_MS + 60_000,
+        "own_rules": frozenset(), "bumped": frozenset(), **more,
+    }  # fmt: skip
+    return Evidence(loaded=loaded_, played=played_, tasks=tasks, holds=holds_, **told)
+
+
+@pytest.mark.parametrize(
+    ("ended_after_ms", "used_after_ms", "says"),
+    [(5_000, 5_100, None), (5_000, 4_900, "before a hold ended"), (None, 30_000, "before a hold ended")],
+)
+def test_a_tier_may_be_used_as_soon_as_its_hold_is_over(tmp_path, ended_after_ms, used_after_ms, says):
+    """A hold of seconds, as the vendor asks, ends in seconds: use after its end is right, and before it is not."""
+    failed_ms = AT_MS + 4_000
+    runs = [
+        played("g", "1", AT_MS, AT_MS + 100, "throttle"),
+        played("g", "2", AT_MS + 3_900, failed_ms, "throttle"),
+        replace(played("g", "3", failed_ms + used_after_ms, failed_ms + used_after_ms + 100), task="t"),
+    ]
+    ended_ms = failed_ms + ended_after_ms if ended_after_ms else None
+    hold = held("tier:g", "rate_limit", failed_ms, failed_ms + (ended_after_ms or 60_000), ended_ms)
+    found = [each.what for each in holds(evidence(loaded(tmp_path), runs, (hold,))) if each.promise == ONE_PATH]
+    assert bool(found) == bool(says), found
+    assert says is None or any(says in each for each in found)
+
+
+def test_a_throttled_tier_that_was_not_held_is_noticed(tmp_path):
+    """The second failure in a row must hold the tier, however soon it works again."""
+    runs = [played("g", str(n), AT_MS + n * 4_000, AT_MS + n * 4_000 + 100, "throttle") for n in (1, 2)]
+    found = [each.what for each in holds(evidence(loaded(tmp_path), runs))]
+    assert any("nothing was held" in each for each in found)
+
+
+@pytest.mark.parametrize(("order", "crossed"), [("gq", "q"), ("qg", "g"), ("gqg", "g"), ("qgq", "q")])
+@pytest.mark.parametrize("window", ["day", {"block": "5h"}, {"rolling": "5h"}])
+def test_a_budget_was_used_up_by_the_run_whose_entry_came_to_the_limit(tmp_path, window, order, crossed):
+    """Of two runs side by side the ledger's order decides, not which began or ended first; an entry may be a part of a run."""
+    runs = {"g": played("g", "1", AT_MS, AT_MS + 200), "q": played("q", "2", AT_MS + 50, AT_MS + 100)}
+    told = loaded(tmp_path, usage_threshold_tokens=1_000, usage_reset=window)
+    parts = {tier: SPENT if order.count(tier) == 1 else Tokens(input=300) for tier in runs}
+    entries = [(runs[tier].run, parts[tier]) for tier in order]
+    notice = {"kind": "token_threshold_crossed", "data": {"budget": "chain:default"}}
+    for tier in "gq":
+        budget = told.plan.budgets[0]
+        hold = held(f"rung:default/{tier}", "token_budget", AT_MS + 210, None, None, budget.id)
+        found = list(budgets(evidence(told, list(runs.values()), (hold,), entries=entries, notices=[notice])))
+        wrong = [each for each in found if "was used up on" in each]
+        assert bool(wrong) == (tier != crossed), found
