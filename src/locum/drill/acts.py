@@ -20,7 +20,6 @@ _IDLE = 0.4
 """Real seconds without a run after which a waiting task waits for time to pass."""
 _NOTICED = 0.2
 """Real seconds in which the daemon notices a leap."""
-_TRY_AGAIN_MS = 2_000
 _FEW_ATTEMPTS = 3
 """Attempts with which a task may fail ahead of a tier that works."""
 
@@ -42,7 +41,7 @@ async def finish(stage: Stage, chain: str, task: str, *, wait: bool = True) -> J
             if busy:
                 await stage.hurry()
             elif idle and found["runs"] and found["runs"][-1]["next"] == "retry":
-                stage.leap(_TRY_AGAIN_MS)
+                stage.leap_to(stage.due_ms(found["runs"][-1]["id"]))
             elif idle > _IDLE:
                 exhausted = (await stage.standing(chain))["exhausted"]
                 if exhausted and not wait:

@@ -24,8 +24,10 @@ _LATE_MS = 400 * 24 * HOUR_MS
 _NOTICED = 0.3
 _MOST_RUNS = 30
 """Runs in which a budget must be used up; one that is larger is not rehearsed."""
-_RUNS = {"throttle": 2, "hang": 1, "lie": 1, "cut": 3}
+_RUNS = {"hang": 1, "lie": 1, "cut": 3}
 """How many runs a task may make on a tier with a fault whose hold is short."""
+_SECONDS = frozenset({"throttle"})
+"""Faults whose hold may be of seconds: as long as the next tier waits before its second try."""
 _EVERYTHING = ("quota", "auth", "overload", "quota-no-reset", "cut")
 
 Play = Callable[[Stage, Chain], Awaitable[None]]
@@ -57,10 +59,18 @@ async def calm(stage: Stage, chain: Chain) -> None:
 async def fail(stage: Stage, chain: Chain, *, fault: str, rounds: int = 1, times: int = 1) -> None:
     """Every tier but the last fails so, in `rounds` tasks, and that so many `times` in a row."""
     faults = playable(stage, but_last(chain), Fault(fault))
-    # Short holds may be over before a task has walked a long chain with its attempts: then some tiers at a time.
-    most = max(1, (stage.loaded.plan.attempts - 1) // _RUNS[fault]) if fault in _RUNS else len(faults)
-    for part in _batched(faults.items(), most):
+    for part in _batched(faults.items(), at_a_time(fault, len(faults), stage.loaded.plan.attempts)):
         await walk(stage, chain, dict(part), rounds=rounds, times=times)
+
+
+def at_a_time(fault: str, tiers: int, attempts: int) -> int:
+    """How many of so many tiers may fail so at a time for a task with these attempts to get past them.
+
+    Short holds may be over before it has walked a long chain: then some at a time; those of seconds one by one.
+    """
+    if fault in _SECONDS:
+        return 1
+    return max(1, (attempts - 1) // _RUNS[fault]) if fault in _RUNS else tiers
 
 
 def _batched(items: Iterable[tuple[str, Fault]], size: int) -> Iterator[tuple[tuple[str, Fault], ...]]:

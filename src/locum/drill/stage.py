@@ -28,6 +28,7 @@ from locum.engine.seats import Seats
 from locum.errors import LocumError, UnreachableError
 from locum.policy.plan import Chain, Tier
 from locum.policy.window import Calendar, window_at
+from locum.store.peek import run_named
 from locum.words import from_iso
 
 TERM, KILL = 15, 9
@@ -39,7 +40,6 @@ LOOK_EVERY = 0.02
 _LOG_KEPT = 256 << 10
 _STOP_GRACE = 10.0
 _CALM_MS = 20 * 60_000
-_HURRY_MS = 2_000
 _SETTLED = 0.35
 """Real seconds in which the daemon has read what a silent agent said last."""
 
@@ -202,12 +202,15 @@ class Stage:
                 await anyio.sleep(LOOK_EVERY)
         raise BrokenPromiseError(promise, what)
 
+    def due_ms(self, run: str) -> int:
+        """When the task of an ended run is tried again in place: no later, for holds beside it may be as short."""
+        found = run_named(self.folders.ledger, run)
+        return (found.ended_ms or 0) + found.wait_ms if found else 0
+
     async def hurry(self) -> None:
-        """Leap over what nobody waits for: the silence of an agent that hangs, a wait before another try in place."""
+        """Leap over the silence of an agent that hangs: nobody waits for it."""
         busy = self.director.on_stage
-        if not busy:
-            self.leap(_HURRY_MS)
-        elif all(each.silent for each in busy):
+        if busy and all(each.silent for each in busy):
             await anyio.sleep(_SETTLED)
             if self.director.on_stage == busy:
                 self.leap(max(self._patience_ms(each) for each in busy) + 1_000)
