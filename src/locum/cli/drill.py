@@ -54,21 +54,14 @@ def drill_(ctx: click.Context, *, config: str | None, scenarios: Sequence[str], 
     results = drill(load(path, environ), environ, scenarios, told=_silent if as_json else told)
     if as_json:
         print_json(report.as_json(os.fspath(path), results))
-    elif all(each.passed for each in results):
-        click.echo(f"{path}: every promise holds in {_count(results)}")
     else:
-        broken = [each.name for each in results if not each.passed]
-        click.echo(f"{path}: promises are broken in {len(broken)} of {_count(results)}: {', '.join(broken)}")
+        click.echo(f"{path}: {report.summary(results)}")
     if not all(each.passed for each in results):
         ctx.exit(BROKEN)
 
 
 def _silent(_: Any) -> None:
     """Programs are told everything at the end."""
-
-
-def _count(results: Sequence[Any]) -> str:
-    return f"{len(results)} scenario{'' if len(results) == 1 else 's'}"
 
 
 def _shown(line: str) -> str:

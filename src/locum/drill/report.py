@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -14,6 +16,14 @@ from locum.drill.promises import Breach
 from locum.words import iso, span
 
 SCHEMA = 1
+
+
+class Verdict(StrEnum):
+    """What is said of a scenario; `NOT_REHEARSED`: what it is about could not be played, so that nothing is known."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a secret
+    FAIL = "fail"
+    NOT_REHEARSED = "not rehearsed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,7 @@ class Happening:
 class Result:
     """What came of one scenario, which took `seconds` of real time.
 
+    `rehearsed`: what it is about was played.
     `failovers` are the real seconds from the end of a failed run to the beginning of the next, move by move.
     """
 
@@ -37,6 +48,7 @@ class Result:
     says: str
     began_ms: int
     seconds: float = 0.0
+    rehearsed: bool = True
     breaches: Sequence[Breach] = ()
     notes: Sequence[str] = ()
     unrehearsed: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -51,6 +63,13 @@ class Result:
     def passed(self) -> bool:
         """Whether no promise was broken."""
         return not self.breaches
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is said of it: a broken promise outweighs all."""
+        if self.breaches:
+            return Verdict.FAIL
+        return Verdict.PASS if self.rehearsed else Verdict.NOT_REHEARSED
 
 
 def failovers(evidence: Evidence) -> list[float]:
@@ -107,6 +126,7 @@ def _scenario(each: Result) -> dict[str, Any]:
     return {
         "name": each.name,
         "says": each.says,
+        "verdict": each.verdict,
         "passed": each.passed,
         "seconds": round(each.seconds, 2),
         "broken": [{"promise": breach.promise, "what": breach.what} for breach in each.breaches],
@@ -147,6 +167,20 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def summary(results: Sequence[Result]) -> str:
+    """What came of all of them, in a sentence for people."""
+    counted = Counter(each.verdict for each in results)
+    if broken := [each.name for each in results if each.verdict is Verdict.FAIL]:
+        said = f"promises are broken in {len(broken)} of {_scenarios(len(results))}: {', '.join(broken)}"
+    else:
+        said = f"every promise holds in {_scenarios(counted[Verdict.PASS])}"
+    return f"{said}, {counted[Verdict.NOT_REHEARSED]} not rehearsed" if counted[Verdict.NOT_REHEARSED] else said
+
+
+def _scenarios(count: int) -> str:
+    return f"{count} scenario{'' if count == 1 else 's'}"
+
+
 def lines(each: Result, *, whole: bool) -> Iterator[str]:
     """One scenario for people; `whole` with its timeline, which one that fails has always."""
     moves = ""
@@ -156,7 +190,7 @@ def lines(each: Result, *, whole: bool) -> Iterator[str]:
         moves = (
             f", {count} {'move' if count == 1 else 'moves'} in {median(each.failovers):.2f} s (at most {slowest:.2f} s)"
         )
-    verdict = "pass" if each.passed else "FAIL"
+    verdict = "FAIL" if each.verdict is Verdict.FAIL else each.verdict
     yield f"{verdict}  {each.name:<15} {each.says}: {each.runs} runs, {each.tokens:,} tokens{moves}"
     for breach in each.breaches:
         yield f"      broken: {breach.promise}: {breach.what}"

@@ -137,6 +137,7 @@ async def _judged(stage: Stage, scenario: Scenario, breaches: list[Breach]) -> R
         breaches = [*breaches, *judge(evidence)]
         result = replace(
             result,
+            rehearsed=scenario.shown(evidence),
             holds=tuple(hold for hold in evidence.holds if hold.target not in evidence.bumped),
             failovers=report.failovers(evidence),
             timeline=report.timeline(evidence, stage.began_ms),

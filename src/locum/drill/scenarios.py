@@ -12,9 +12,10 @@ from locum.drill import acts
 from locum.drill.acts import but_last, come_back, do, finish, on_stage, playable, walk
 from locum.drill.ask import Json
 from locum.drill.director import Fault
+from locum.drill.evidence import Evidence
 from locum.drill.promises import COMES_BACK, LAST_GOOD, NO_TASK_LOST, OUTLIVE, REFUSE
 from locum.drill.recordings import FAULTS, choose, success
-from locum.drill.spending import crossing, spent_on
+from locum.drill.spending import crossing, spent_on, used_up
 from locum.drill.stage import BrokenPromiseError, Stage
 from locum.policy.plan import Brake, Budget, Chain
 from locum.policy.usage import LARGEST, NO_TOKENS
@@ -31,15 +32,17 @@ _SECONDS = frozenset({"throttle"})
 _EVERYTHING = ("quota", "auth", "overload", "quota-no-reset", "cut")
 
 Play = Callable[[Stage, Chain], Awaitable[None]]
+Shown = Callable[[Evidence], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One rehearsal: `says` what goes wrong; `play` has it go wrong with one chain."""
+    """One rehearsal: `says` what goes wrong; `play` has it go wrong with one chain; `shown`: it was seen to."""
 
     name: str
     says: str
     play: Play
+    shown: Shown
 
 
 async def calm(stage: Stage, chain: Chain) -> None:
@@ -231,22 +234,34 @@ async def _killed(stage: Stage, chain: Chain, tier: str, *, ends_alone: bool) ->
     return await finish(stage, chain.name, task)
 
 
+def _ran(evidence: Evidence) -> bool:
+    return bool(evidence.played)
+
+
+def _failed(evidence: Evidence) -> bool:
+    return any(each.kind for each in evidence.played)
+
+
+def _reset_came(evidence: Evidence) -> bool:
+    return any(each.kind and each.part.reset_ms for each in evidence.played)
+
+
+def _spent(evidence: Evidence) -> bool:
+    return bool(used_up(evidence))
+
+
 _NO_RESET = partial(fail, fault="quota-no-reset", times=2)
 SCENARIOS = (
-    Scenario("calm", "nothing fails; a bad edit of service.json is refused", calm),
-    Scenario("auth", "logins and keys are refused", partial(fail, fault="auth")),
-    Scenario("throttle", "too many requests", partial(fail, fault="throttle")),
-    Scenario("quota", "limits are reached whose end is told", partial(fail, fault="quota")),
-    Scenario(
-        "quota-no-reset",
-        "limits are reached, and nobody says until when",
-        partial(fail, fault="quota-no-reset", times=2),
-    ),
-    Scenario("hang", "agents fall silent and do not end", partial(fail, fault="hang", rounds=2)),
-    Scenario("lie", "agents end with exit code 0 and have done nothing", partial(fail, fault="lie", rounds=2)),
-    Scenario("cut", "the vendor's answers break off", partial(fail, fault="cut")),
-    Scenario("budget", "every token budget is used up", budget),
-    Scenario("everything", "every tier fails at once", everything),
-    Scenario("late-reset", "limits end in the past, in years, or later than told", late_reset),
-    Scenario("kill", "the daemon is killed in mid-run", kill),
+    Scenario("calm", "nothing fails; a bad edit of service.json is refused", calm, _ran),
+    Scenario("auth", "logins and keys are refused", partial(fail, fault="auth"), _failed),
+    Scenario("throttle", "too many requests", partial(fail, fault="throttle"), _failed),
+    Scenario("quota", "limits are reached whose end is told", partial(fail, fault="quota"), _failed),
+    Scenario("quota-no-reset", "limits are reached, and nobody says until when", _NO_RESET, _failed),
+    Scenario("hang", "agents fall silent and do not end", partial(fail, fault="hang", rounds=2), _failed),
+    Scenario("lie", "agents end with exit code 0 and have done nothing", partial(fail, fault="lie", rounds=2), _failed),
+    Scenario("cut", "the vendor's answers break off", partial(fail, fault="cut"), _failed),
+    Scenario("budget", "every token budget is used up", budget, _spent),
+    Scenario("everything", "every tier fails at once", everything, _failed),
+    Scenario("late-reset", "limits end in the past, in years, or later than told", late_reset, _reset_came),
+    Scenario("kill", "the daemon is killed in mid-run", kill, _ran),
 )

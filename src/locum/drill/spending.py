@@ -66,14 +66,21 @@ def crossing(budget: Budget, played: Sequence[_S]) -> _S | None:
     return None
 
 
+def used_up(evidence: Evidence) -> dict[str, list[Played]]:
+    """The runs that used up each budget that was, by its id."""
+    entries = [Entry(each, tokens) for run, tokens in evidence.entries for each in evidence.of_run(run)[:1]]
+    found = {budget.id: crossings(budget, entries) for budget in evidence.loaded.plan.budgets}
+    return {budget: runs for budget, runs in found.items() if runs}
+
+
 def budgets(evidence: Evidence) -> Iterator[str]:
     """Everything that is wrong with how budgets were kept."""
     played = sorted((each for each in evidence.played if each.ended_ms), key=lambda each: each.at_ms)
-    entries = [Entry(each, tokens) for run, tokens in evidence.entries for each in evidence.of_run(run)[:1]]
+    crossed = used_up(evidence)
     told = [each for each in evidence.notices if each["kind"] == "token_threshold_crossed"]
     earned: list[Held] = []
     for budget in evidence.loaded.plan.budgets:
-        expected = crossings(budget, entries)
+        expected = crossed.get(budget.id, [])
         notices = [each for each in told if each["data"].get("budget") == budget.id]
         if len(notices) != len(expected):
             times = f"was used up {len(expected)} times, and that was told {len(notices)} times"

@@ -12,8 +12,10 @@ from locum.drill.director import Played
 from locum.drill.evidence import Evidence, Held
 from locum.drill.fresh import Now, part_of
 from locum.drill.holding import holds
-from locum.drill.promises import ONE_PATH
+from locum.drill.promises import ONE_PATH, Breach
 from locum.drill.recordings import FAULTS, choose, success
+from locum.drill.report import Result, Verdict, as_json, lines, summary
+from locum.drill.scenarios import SCENARIOS
 from locum.drill.spending import budgets
 from locum.policy.usage import Tokens
 from locum.words import iso
@@ -45,6 +47,11 @@ def played(tier: str, run: str, at_ms: int, ended_ms: int, fault: str | None = N
 def held(target: str, kind: str, since_ms: int, until_ms: int | None, ended_ms: int | None, budget=None) -> Held:
     """A hold of the chain `default`."""
     return Held(target, kind, "default", target[-1], "t", since_ms, until_ms, ended_ms, "", budget)
+
+
+def scenario(name: str):
+    """The scenario of that name."""
+    return next(each for each in SCENARIOS if each.name == name)
 
 
 def evidence(loaded_, played_, holds_=(), **more) -> Evidence:
@@ -111,3 +118,44 @@ def test_a_budget_was_used_up_by_the_run_whose_entry_came_to_the_limit(tmp_path,
         found = list(budgets(evidence(told, list(runs.values()), (hold,), entries=entries, notices=[notice])))
         wrong = [each for each in found if "was used up on" in each]
         assert bool(wrong) == (tier != crossed), found
+
+
+@pytest.mark.parametrize("name", [each.name for each in SCENARIOS])
+def test_a_scenario_in_which_nothing_was_played_was_not_rehearsed(tmp_path, name):
+    """No run at all shows nothing; runs that went well show nothing of failures, and nothing of budgets."""
+    shown, well = scenario(name).shown, [played("g", "1", AT_MS, AT_MS + 100)]
+    assert not shown(evidence(loaded(tmp_path), []))
+    assert shown(evidence(loaded(tmp_path), well, entries=[("1", SPENT)])) == (name in ("calm", "kill"))
+
+
+def test_a_budget_is_rehearsed_when_it_was_used_up(tmp_path):
+    """A budget that is set and not reached has shown nothing."""
+    well, shown = [played("g", "1", AT_MS, AT_MS + 100)], scenario("budget").shown
+    assert shown(evidence(loaded(tmp_path, usage_threshold_tokens=600), well, entries=[("1", SPENT)]))
+    assert not shown(evidence(loaded(tmp_path, usage_threshold_tokens=601), well, entries=[("1", SPENT)]))
+
+
+def test_a_failure_is_rehearsed_when_it_was_played(tmp_path):
+    """A run that failed is what the scenarios of failures are about; the end of a limit was told in none here."""
+    failed = evidence(loaded(tmp_path), [played("g", "1", AT_MS, AT_MS + 100, "auth")])
+    assert scenario("auth").shown(failed)
+    assert not scenario("late-reset").shown(failed)
+
+
+def test_what_was_not_rehearsed_neither_passes_nor_fails():
+    """Text, JSON and the sentence at the end tell the three apart; one that broke off has failed, whatever it played."""
+    told = {
+        Verdict.PASS: Result("calm", "nothing", 0),
+        Verdict.NOT_REHEARSED: Result("cut", "cut", 0, rehearsed=False),
+        Verdict.FAIL: Result("auth", "refused", 0, rehearsed=False, breaches=(Breach(ONE_PATH, "why"),)),
+    }
+    assert {verdict: each.verdict for verdict, each in told.items()} == {each: each for each in Verdict}
+    good, silent, bad = told.values()
+    assert next(lines(silent, whole=False)).startswith("not rehearsed  cut")
+    assert next(lines(good, whole=False)).startswith("pass  calm")
+    assert next(lines(bad, whole=False)).startswith("FAIL  auth")
+    assert [each["verdict"] for each in as_json("x", [good, silent])["scenarios"]] == ["pass", "not rehearsed"]
+    assert as_json("x", [good, silent])["passed"]
+    assert summary([good]) == "every promise holds in 1 scenario"
+    assert summary([good, silent]) == "every promise holds in 1 scenario, 1 not rehearsed"
+    assert summary([good, silent, bad]) == "promises are broken in 1 of 3 scenarios: auth, 1 not rehearsed"
