@@ -94,7 +94,7 @@ def test_every_promise_holds(name: str, tmp_path: Path) -> None:
     results = rehearse(path)
     assert [each.name for each in results] == [each.name for each in SCENARIOS]
     assert not told(results)
-    assert all(each.verdict is Verdict.PASS for each in results if each.name not in ("cut", "budget", "late-reset"))
+    assert all(each.verdict is Verdict.PASS or each.unrehearsed or each.name == "budget" for each in results)
 
 
 @pytest.mark.slow

@@ -157,12 +157,17 @@ def doubted(stage: Stage, chain: Chain) -> bool:
     """Whether the first tier has come back from a failure that it has to disprove, and has not yet."""
     first = chain.tiers[0]
     accounts = {name for name, tier in stage.loaded.plan.tiers.items() if tier.account == first.account}
+    proved = False
     for each in reversed(stage.director.played):
         if each.kind and not stage.chains[each.chain].acts_on(each.kind):
             continue  # nothing was held for it
         cost = COSTS.get(each.kind) if each.kind else None
-        if each.tier == first.name or (each.tier in accounts and (cost is None or cost.on == "account")):
-            return cost is not None and cost.proves
+        if each.tier == first.name:
+            return cost is not None and cost.proves and not (proved and cost.on == "account")
+        if each.tier in accounts and not proved:
+            if cost is not None and cost.on == "account":
+                return cost.proves
+            proved = cost is None  # the account, and not the tier that was held by itself
     return False
 
 
