@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from locum.policy.report import payer_of
 from locum.policy.task import Ending, Run, RunState
 from locum.policy.usage import Tokens, Usage
 from locum.store import transcripts
+from locum.words import iso
 from tests.ledgers import task_of
 from tests.unit.engine.watching import service
 from tests.unit.web.asgi import supervised
@@ -127,8 +129,9 @@ class World:
     async def late(self, session: str) -> None:
         """A row that was not there yet when the run was read for the last time."""
         if self.late_ms is not None:
+            late = json.loads(row(session, "late", LATE)) | {"timestamp": iso(self.late_ms)}  # to the millisecond
             with self.path(session).open("ab") as file:
-                file.write(row(session, "late", LATE, (self.now() - self.late_ms) / 1000))
+                file.write(json.dumps(late).encode() + b"\n")
 
     async def look(self) -> None:
         """Everything is looked at."""

@@ -166,7 +166,7 @@ async def rules_told(folder):
 
     limit = CORPUS / "claude-code" / "usage_limit.oauth" / "stdout"
     explained = told("explain", "--agent", "claude-code", "--exit", "1", "--stdout", str(limit))
-    rule = ["--id", "mine", "--agent", "codex", "--kind", "crash", "--pattern", "The moon", "--remedy", "Wait"]
+    rule = ["--id", "mine", "--agent", "codex", "--kind", "crash", "--pattern", "The moon", "--said", "The moon"]
     return {
         "signals explain": [explained],
         "signals list": [told("list")],
