@@ -1,4 +1,4 @@
-"""Watched, read by its run and told by hooks, in any order and with any interruption: a session's tokens count once."""
+"""Watched, imported, read by its run and told by hooks, in any order and with any interruption: tokens count once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 
 from locum.agents.base import Line, Source
 from locum.agents.registry import AGENTS
+from locum.engine.history import _known
+from locum.engine.homes import owners
+from locum.engine.scan import scan
 from locum.engine.sources import Sources
 from locum.errors import StateError
 from locum.policy.report import payer_of
 from locum.policy.task import Ending, Run, RunState
 from locum.policy.usage import Tokens, Usage
 from locum.store import transcripts
+from locum.store.bulk import Share
 from locum.words import iso
 from tests.ledgers import task_of
 from tests.unit.engine.watching import service
@@ -44,6 +48,7 @@ MOVES = (
         ("fork", ""),
         ("rotate", ""),
     ],
+    *[("load", "half"), ("load", "whole")],
 )
 acts = st.lists(st.sampled_from(MOVES), min_size=6, max_size=30)
 LATE = 1000
@@ -143,6 +148,19 @@ class World:
             if self.boss.sources._glance({path}):
                 await self.look()
         await self.boss.sources._read_all()
+
+    async def load(self, how: str) -> None:
+        """The whole history is imported, or as much of it as there was before the import ended half way."""
+        home, ledger = self.boss.sources.watched[0].home, self.boss.ledger
+        read = await ledger.transcripts.below(home.agent.name, home.folder)
+        for path in [str(self.path(session)) for session in SESSIONS if self.path(session).exists()]:
+            for piece in scan(home.agent, _known(home, read.get(path), path, 0), home.folder, owners(home.folder)):
+                share = Share(piece.found, self.boss.sources.payer(home, piece.found.session), piece.usages)
+                await ledger.record_history([share], self.now())
+            if how == "half":
+                return
+        await ledger.look_back([], self.now())
+        self.boss.sources.refresh()
 
     async def restart(self) -> None:
         """Kill -9: what was only in memory is gone."""
