@@ -21,6 +21,8 @@ from tests.harness import World, until
 
 OTHER = {"claude-code": "codex", "codex": "claude-code", "opencode": "pi"}
 OTHER |= dict.fromkeys(("pi", "copilot", "aider"), "claude-code")
+LAGGING = ("copilot", "qwen")
+"""Their logs tell of an answer some time after it; a session of which nothing is known to be spent is begun anew."""
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 VENDORS = ("ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "GEMINI_", "GOOGLE_", "AWS_")
 NEWCOMERS = ("OPENCODE_", "QWEN_", "COPILOT_", "GH_", "GITHUB_", "PI_", "AIDER_")
@@ -68,7 +70,7 @@ class Stage:
     provider: Provider
     refusing: str
     begun: dict[str, str] = field(default_factory=dict)
-    patience: float = 150
+    patience: float = 240
     """Seconds until a task that was begun must have ended."""
 
     def key(self, tier: str, *, oauth: bool = False) -> str:
@@ -234,7 +236,7 @@ def killed_and_found_again(folder: Path, agent: str, *, ends_meanwhile: bool) ->
     """Kill -9 the daemon while `agent` works on its second answer; the next daemon adopts the run, counted exactly."""
     with stage(folder) as made:
         task = _begin(made, agent, Step("tool"), Step("hang_stream"))
-        assert made.provider.wait_for(lambda each: each.hanging == 1, 30)
+        assert made.provider.wait_for(lambda each: each.hanging == 1, 90)
         made.world.kill()
         if ends_meanwhile:
             made.provider.release()
@@ -264,7 +266,9 @@ def stopped_and_gone_on_with(folder: Path, agent: str, *codes: int) -> None:
     """
     with stage(folder) as made:
         task = _begin(made, agent, Step("tool", command="echo the-work-so-far"), Step("hang_stream"), Step())
-        assert made.provider.wait_for(lambda each: each.hanging == 1, 30)
+        assert made.provider.wait_for(lambda each: each.hanging == 1, 90)
+        if agent in LAGGING:
+            made.world.until(lambda: bool(made.counted("kill-first")), "its log tells of its first answer", 30)
         assert made.world.stop() == 0
         made.world.start()
         ended = made.world.ended(task)

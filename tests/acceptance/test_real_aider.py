@@ -15,11 +15,11 @@ from tests.acceptance.provider_steps import Step
 from tests.acceptance.real import HOUR, MINUTE, Case, Stage
 from tests.harness import until
 
-pytestmark = [pytest.mark.agents, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.agents, pytest.mark.timeout(500)]
 AGENT, SECOND = "aider", "claude-code"
 # It tries again nine times in 64 seconds, and nothing of its own bounds that: here its time is up before. What it
 # retried is then what it failed of.
-SOON = {"time_limit": "25s"}
+SOON = {"time_limit": "45s"}
 CASES = (
     Case("auth", (Step("auth"),), FailureKind.AUTH_ERROR, exit=0, hold=(30 * MINUTE,) * 2, on="account"),
     Case("toolong", (Step("too_long"),), FailureKind.CONTEXT_OVERFLOW, exit=0, fails=True),
