@@ -128,17 +128,8 @@ def _folder(seat: Seat, env: Mapping[str, str]) -> Path:
 
 
 def _tokens(used: Mapping[str, Any]) -> Tokens:
-    """Codex counts cached tokens into its input; here the types are kept apart."""
-    cache_read, cache_write = (
-        lines.count(used.get("cached_input_tokens")),
-        lines.count(used.get("cache_write_input_tokens")),
-    )
-    return Tokens(
-        input=max(0, lines.count(used.get("input_tokens")) - cache_read - cache_write),
-        output=lines.count(used.get("output_tokens")),
-        cache_read=cache_read,
-        cache_write=cache_write,
-    )
+    names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_input_tokens")
+    return lines.tokens(*map(used.get, names))
 
 
 def _usage(record: Mapping[str, Any], at_ms: int | None) -> Iterator[Usage]:

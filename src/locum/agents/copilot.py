@@ -172,14 +172,7 @@ def _usage(used: Mapping[str, Any], name: str, at_ms: int | None, line: Line) ->
 
 
 def _tokens(used: Mapping[str, Any]) -> Tokens:
-    """Copilot counts cached tokens into its input; here the types are kept apart."""
-    cache_read, cache_write = lines.count(used.get("cacheReadTokens")), lines.count(used.get("cacheWriteTokens"))
-    return Tokens(
-        input=max(0, lines.count(used.get("inputTokens")) - cache_read - cache_write),
-        output=lines.count(used.get("outputTokens")),
-        cache_read=cache_read,
-        cache_write=cache_write,
-    )
+    return lines.tokens(*map(used.get, ("inputTokens", "outputTokens", "cacheReadTokens", "cacheWriteTokens")))
 
 
 def _quota(told: Mapping[str, Any], at_ms: int | None) -> Iterator[Signal]:

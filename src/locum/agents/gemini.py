@@ -275,12 +275,8 @@ def _chat(line: Line) -> Iterator[Usage | Signal]:
 def _usage(message: Mapping[str, Any], session: str) -> Iterator[Usage]:
     """What one message cost. The same message is written again with each of its tool calls."""
     used, key = lines.table(message.get("tokens")), lines.key(message.get("id"))
-    cached = lines.count(used.get("cached"))
-    tokens = Tokens(
-        input=max(0, lines.count(used.get("input")) - cached) + lines.count(used.get("tool")),
-        output=lines.count(used.get("output")) + lines.count(used.get("thoughts")),
-        cache_read=cached,
-    )
+    tokens = lines.tokens(used.get("input"), used.get("output"), used.get("cached"))
+    tokens += Tokens(lines.count(used.get("tool")), lines.count(used.get("thoughts")))
     if message.get("type") == "gemini" and key and tokens:
         model, at_ms = lines.text(message.get("model")) or None, lines.moment_ms(message.get("timestamp"))
         yield Usage(key, tokens, model, lines.session(session) or None, at_ms)

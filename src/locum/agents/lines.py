@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from locum.policy.usage import Tokens
+
 _MOST_TOKENS = 2**53
 _LONGEST_KEY = 200
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -57,6 +59,12 @@ def key(value: object) -> str:
 def count(value: object) -> int:
     """A number of tokens; anything that is not one counts as 0."""
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else 0
+
+
+def tokens(asked: object, answered: object, cache_read: object, cache_write: object = 0) -> Tokens:
+    """Tokens by type, of a vendor that counts what was cached into what was asked."""
+    read, written = count(cache_read), count(cache_write)
+    return Tokens(max(0, count(asked) - read - written), count(answered), read, written)
 
 
 def status(value: object) -> int | None:
