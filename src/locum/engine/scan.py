@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from locum.agents.base import Agent, Line, Mark, Source
 from locum.engine.spool import LONGEST_LINE, MOST, REMEMBERED
-from locum.engine.stretch import Stretch, opened
+from locum.engine.stretch import Stretch, before, mark_of, opened
 from locum.policy.transcript import Transcript
 from locum.policy.usage import Tokens, Usage
 
@@ -53,11 +52,6 @@ def scan(agent: Agent, known: Transcript, folder: str, owners: frozenset[int]) -
         stretch.close()
 
 
-def mark_of(last: bytes) -> str:
-    """The digest of the last `REMEMBERED` bytes that were read, as `Stretch` finds it in the file."""
-    return hashlib.blake2b(last, digest_size=12).hexdigest()
-
-
 @dataclass
 class _Reader:
     """Goes through one open file. What is in `buffer` begins at byte `position` of it, which begins a line."""
@@ -77,7 +71,7 @@ class _Reader:
         self.session = known.session or self.agent.session_of(Path(known.path))
         self.message, self.model, self.since_ms = known.message, known.model, known.since_ms
         self.written_ms = self.stretch.mtime_ns // 1_000_000
-        self.last = os.pread(self.descriptor, min(self.position, REMEMBERED), max(0, self.position - REMEMBERED))
+        self.last = before(self.descriptor, self.position)
 
     def left(self) -> Transcript:
         """How far it was read."""
@@ -160,9 +154,9 @@ class _Reader:
             if isinstance(told, Usage):
                 if (told.at_ms or self.written_ms) < self.since_ms:
                     continue
-                before = self.largest.get(told.key)
-                largest = told.tokens if before is None else before.largest(told.tokens)
-                if largest != before:
+                known = self.largest.get(told.key)
+                largest = told.tokens if known is None else known.largest(told.tokens)
+                if largest != known:
                     self.largest[told.key] = largest
                     self.usages.append(self._short(told))
             elif told.mark is Mark.SESSION:

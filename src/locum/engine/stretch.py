@@ -59,7 +59,7 @@ class Stretch:
             size=self.size,
             mtime_ns=self.mtime_ns,
             position=position,
-            mark=_mark(self.descriptor, position),
+            mark=mark_of(before(self.descriptor, position)),
             skipping=self._split.skipping,
         )
 
@@ -80,8 +80,8 @@ def opened(known: Transcript, folder: str, owners: frozenset[int]) -> Stretch:
         status = os.fstat(descriptor)
         _check(known.path, descriptor, status.st_uid in owners, folder)
         there = replace(known, device=status.st_dev, inode=status.st_ino)
-        same = there == known and status.st_size >= known.position and _mark(descriptor, known.position) == known.mark
-        if not same:
+        same = there == known and status.st_size >= known.position
+        if not same or mark_of(before(descriptor, known.position)) != known.mark:
             there = replace(there, position=0, mark="", skipping=False, session="", message="", model=None)
         return Stretch(there, descriptor, status.st_size, status.st_mtime_ns)
     except BaseException:
@@ -98,7 +98,12 @@ def _check(path: str, descriptor: int, ours: bool, folder: str) -> None:
         raise OSError(errno.EXDEV, "it lies outside its agent's home, behind a link", path)
 
 
-def _mark(descriptor: int, position: int) -> str:
-    """A digest of the bytes just before a position: another file seldom has the same ones in that place."""
+def before(descriptor: int, position: int) -> bytes:
+    """The bytes just before a position, up to `REMEMBERED`: what `mark_of` is made of. Raises OSError."""
     start = max(0, position - REMEMBERED)
-    return hashlib.blake2b(os.pread(descriptor, position - start, start), digest_size=12).hexdigest()
+    return os.pread(descriptor, position - start, start)
+
+
+def mark_of(last: bytes) -> str:
+    """A digest of the bytes that were read last: another file seldom has the same ones in that place."""
+    return hashlib.blake2b(last, digest_size=12).hexdigest()
