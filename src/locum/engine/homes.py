@@ -65,9 +65,7 @@ def histories(seats: Seats, agent: str | None, home: Path | None) -> list[Home]:
     if not home.is_dir():
         raise NotFoundError(f"{home} is no folder", remedy="Name an agent's own folder, such as ~/.claude.")
     agents = [each for name, each in seats.agents.items() if agent in (None, name)]
-    named = _homes(seats, ((each, Seat("", home=home), "", "") for each in agents))
-    for each in named.values():
-        each.accounts.clear()  # nobody has said whose login it is
+    named = _homes(seats, ((each, Seat("", home=home), "", None) for each in agents))  # whose login it is nobody said
     theirs = {(each.agent.name, each.folder): each for each in known}
     there = [theirs.get(key, each) for key, each in named.items() if Path(each.folder).is_dir()]
     if not there:
@@ -88,11 +86,12 @@ def _known(seats: Seats) -> dict[tuple[str, str], Home]:
     found = _homes(seats, _seats(seats))
     for home in found.values():
         home.tiers = seats.of_people(home.tiers)
-        home.accounts = {seats.loaded.plan.tiers[name].account for name in home.tiers} or home.accounts
+        if home.tiers:  # a home that is named besides, and is a tier's, is that tier's
+            home.accounts = {seats.loaded.plan.tiers[name].account for name in home.tiers}
     return found
 
 
-def _homes(seats: Seats, those: Iterable[tuple[Agent, Seat, str, str]]) -> dict[tuple[str, str], Home]:
+def _homes(seats: Seats, those: Iterable[tuple[Agent, Seat, str, str | None]]) -> dict[tuple[str, str], Home]:
     found: dict[tuple[str, str], Home] = {}
     for agent, seat, tier, account in those:
         for pattern in agent.histories(seat, seats.environment(seat)):
@@ -103,16 +102,16 @@ def _homes(seats: Seats, those: Iterable[tuple[Agent, Seat, str, str]]) -> dict[
                 home.levels.append(parsed.levels)
             if tier:
                 home.tiers.append(tier)
-            if tier or not home.tiers:  # a home that is named besides, and is a tier's, is that tier's
+            elif account:
                 home.accounts.add(account)
     return found
 
 
-def _seats(seats: Seats) -> Iterator[tuple[Agent, Seat, str, str]]:
-    """Whoever has a home: the agent, where it runs, the tier ("" for none) and the account."""
+def _seats(seats: Seats) -> Iterator[tuple[Agent, Seat, str, str | None]]:
+    """Whoever has a home: the agent, where it runs, the tier ("" for none), and the account that is not a tier's."""
     service, plan = seats.loaded.service, seats.loaded.plan
     for name, tier in plan.tiers.items():
-        yield seats.agents[tier.agent], seats.plain(name), name, tier.account
+        yield seats.agents[tier.agent], seats.plain(name), name, None
     for more in service.usage_sources if isinstance(service.usage_sources, tuple) else ():
         place = seats.loaded.place
         yield seats.agents[more.agent], Seat("", home=place.path(more.home)), "", account_at(more, place)
