@@ -157,7 +157,18 @@ class Addition:
         return folder_of(self.loaded.path) / CASES / self.rule.agent / self.rule.id
 
     def prove(self) -> tuple[Trial, ...]:
-        """All that was tried. Raises ConflictError, which names what the rule would break."""
+        """All that was tried.
+
+        Raises:
+            UsageError: nothing shows what the rule is for.
+            ConflictError: it would break something, which is named.
+
+        """
+        if not self.rule.said and not self.kept:
+            raise UsageError(
+                f"nothing shows that {self.rule.id} fits what it is for",
+                remedy="Give a sentence with --said (`said` in a file), or the unknown failure itself with --run.",
+            )
         before = own_rules(self.loaded)
         self._refuse_another(before)
         added = parse_rules([self.rule.model_dump(exclude_none=True)], origin=ADDED)[0]

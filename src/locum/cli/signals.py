@@ -181,11 +181,6 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
         if table["agent"] != kept.run.tier.agent:
             raise UsageError(f"run {run} was of {kept.run.tier.agent}", remedy=f"Leave --agent {table['agent']} out.")
     addition = Addition(checked(table, Path(file)) if file else _of_options(table), loaded, kept)
-    if not addition.rule.said and not kept:
-        raise UsageError(
-            f"nothing shows that {addition.rule.id} fits what it is for",
-            remedy="Give a sentence with --said (`said` in a file), or the unknown failure itself with --run.",
-        )
     trials = addition.prove()
     addition.write()
     outcome = _told_daemon(settings)
