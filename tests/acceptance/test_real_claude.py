@@ -82,18 +82,7 @@ def test_a_subscriptions_limit_is_held_until_the_told_reset(made: Stage, window:
 )
 def test_a_success_is_counted_to_the_token(made: Stage, name: str, steps: tuple[Step, ...], answers: int) -> None:
     """What went out whole is what the ledger holds, type by type, whichever way it came."""
-    oauth = name == "warned"
-    tier = f"ok-{name}-first"
-    made.world.chain_of(
-        f"ok-{name}", [made.tier(tier, AGENT, *steps, oauth=oauth), made.tier(f"ok-{name}-second", AGENT)]
-    )
-    task = made.world.do(f"ok-{name}")
-    assert real.path_of(task) == [(tier, None, 0)]
-    assert task["said"].strip().endswith("done")
-    assert real.known(task) == made.counted(tier) == made.issued(tier, oauth=oauth)
-    assert len([entry for entry in made.provider.issued if entry.key == made.key(tier, oauth=oauth)]) == answers
-    assert made.held(f"ok-{name}") == []
-    made.audit()
+    made.succeeds(name, AGENT, steps, answers, oauth=name == "warned")
 
 
 def test_what_the_vendor_says_of_its_window_is_shown(made: Stage) -> None:

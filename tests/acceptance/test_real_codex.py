@@ -87,15 +87,7 @@ def test_a_subscriptions_limit_is_held_until_the_told_reset(made: Stage, window:
 )
 def test_a_success_is_counted_to_the_token(made: Stage, name: str, steps: tuple[Step, ...], answers: int) -> None:
     """What went out whole is what the ledger holds, type by type, whichever way it came."""
-    tier = f"ok-{name}-first"
-    made.world.chain_of(f"ok-{name}", [made.tier(tier, AGENT, *steps), made.tier(f"ok-{name}-second", AGENT)])
-    task = made.world.do(f"ok-{name}")
-    assert real.path_of(task) == [(tier, None, 0)]
-    assert task["said"].strip().endswith("done")
-    assert real.known(task) == made.counted(tier) == made.issued(tier)
-    assert len([entry for entry in made.provider.issued if entry.key == made.key(tier)]) == answers
-    assert made.held(f"ok-{name}") == []
-    made.audit()
+    made.succeeds(name, AGENT, steps, answers)
 
 
 def test_a_prompt_that_is_too_large_fails_with_a_remedy(made: Stage) -> None:

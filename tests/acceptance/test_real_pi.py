@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from locum.policy.failure import FailureKind
-from locum.policy.usage import Tokens
 from tests.acceptance import real
 from tests.acceptance.provider_steps import Step
 from tests.acceptance.real import HOUR, MINUTE, Case, Stage
@@ -76,15 +75,7 @@ def test_a_limit_is_held_until_the_told_reset(made: Stage) -> None:
 )
 def test_a_success_is_counted_to_the_token(made: Stage, name: str, steps: tuple[Step, ...], answers: int) -> None:
     """What went out whole is what the ledger holds, type by type."""
-    tier = f"ok-{name}-first"
-    made.world.chain_of(f"ok-{name}", [made.tier(tier, AGENT, *steps), made.tier(f"ok-{name}-second", AGENT)])
-    task = made.world.do(f"ok-{name}")
-    assert real.path_of(task) == [(tier, None, 0)]
-    assert task["said"].strip().endswith("done")
-    assert real.known(task) == made.counted(tier) == made.issued(tier) != Tokens()
-    assert len([entry for entry in made.provider.issued if entry.key == made.key(tier)]) == answers
-    assert made.held(f"ok-{name}") == []
-    made.audit()
+    made.succeeds(name, AGENT, steps, answers)
 
 
 def test_a_second_attempt_resumes_the_session(made: Stage) -> None:
