@@ -10,9 +10,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+
+import msgspec
 
 from bench import transcripts
 from bench.rounds import TIMES, interleaved, median, short, told
@@ -180,7 +182,7 @@ def _kept(shelf: Path, tree: Tree) -> tuple[Path, Tokens]:
         for old in shelf.glob(f"transcripts-{tree.size}-*"):
             shutil.rmtree(old)
         found = build(home, tree).total
-        truth.write_text(json.dumps(asdict(found)))
+        truth.write_text(json.dumps(msgspec.structs.asdict(found)))
     return home, Tokens(**json.loads(truth.read_text()))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,7 +50,7 @@ def events() -> list[tuple[Source, bytes]]:
 
 def is_sound(item: Usage | Signal) -> bool:
     """Nothing a store, an argv or a person could choke on."""
-    texts = [value for value in dataclasses.asdict(item).values() if isinstance(value, str)]
+    texts = [value for value in msgspec.structs.asdict(item).values() if isinstance(value, str)]
     texts_are_clean = all("\0" not in text and text.encode("utf-8", "strict") is not None for text in texts)
     if isinstance(item, Usage):
         return texts_are_clean and 0 < len(item.key) <= 400 and bool(item.tokens) and min(item.tokens) >= 0

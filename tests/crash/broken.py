@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import anyio
+from msgspec import structs
 
 from locum.engine.attempts import Attempts
 from locum.engine.runner import Runner
@@ -24,7 +24,7 @@ def doubled() -> None:
     record = Runner._record
 
     async def by_reader(self: Runner, usages: list[Usage]) -> None:
-        await record(self, [replace(usage, key=f"{usage.key} read by {os.getpid()}") for usage in usages])
+        await record(self, [structs.replace(usage, key=f"{usage.key} read by {os.getpid()}") for usage in usages])
 
     Runner._record = by_reader  # type: ignore[method-assign]
 

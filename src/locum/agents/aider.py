@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
@@ -168,7 +170,7 @@ class Aider:
             whole = _last_error(end.out_tail) if last.mark is Mark.RETRY else ""
             stopped = end.exit is None or judge.killed_by(end.exit) is not None
             mark = Mark.RETRY if last.mark is Mark.RETRY and stopped else Mark.FAILED
-            failure = judge.judge(replace(last, mark=mark, text=whole or last.text), self._rules, end, ())
+            failure = judge.judge(structs.replace(last, mark=mark, text=whole or last.text), self._rules, end, ())
             return replace(failure, said=said)
         if answered:
             return judge.verdict(self.program, self._rules, end, [Signal(Mark.DONE, said)])

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import NO_TOKENS, Tokens, Usage
 
@@ -79,8 +81,7 @@ class Command:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line an agent wrote, without its newline. `offset` is its first byte in the file, `run` the run it is
     read for, `session` the run's session as far as it is known, `message` (by `model`) the one this file told
     last to be beginning. `cut`: it was too long and lost its end.
@@ -116,8 +117,7 @@ class Mark(StrEnum):
     TOTAL = "total"  # `tokens` is the agent's own total for this run
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(msgspec.Struct, frozen=True, gc=False):
     """Something other than usage that a line told. Signals are kept in the order they were read.
 
     `used` is how much of a vendor's window is used, in percent (None: not told); `at_ms` the agent's own time of it.

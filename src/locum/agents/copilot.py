@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from locum.agents import judge, lines, vendors
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
@@ -130,7 +131,7 @@ def _with_causes(signals: Sequence[Signal]) -> list[Signal]:
             cause = None
         if signal.mark is Mark.FAILED and cause is not None:
             told.append(
-                replace(
+                structs.replace(
                     signal,
                     kind=cause.kind or signal.kind,
                     status=signal.status or cause.status,

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
@@ -244,10 +246,10 @@ def _complaint(data: bytes) -> Iterator[Signal]:
     if retry:
         why = _failed(retry["why"], "attempt")
         status = int(retry["status"]) if retry["status"] else why.status
-        yield replace(why, mark=Mark.RETRY, status=status)
+        yield structs.replace(why, mark=Mark.RETRY, status=status)
     elif reported:
         told = _failed(reported["why"], reported["name"])
-        yield replace(told, rule=_STDERR + told.rule)
+        yield structs.replace(told, rule=_STDERR + told.rule)
     else:
         yield from _session(data)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from locum.agents.base import End, Mark, Signal, Success, Verdict
 from locum.agents.resets import parse_reset
@@ -54,7 +56,7 @@ class Pieces:
         """`signal`, and if it is a piece, with all that was said before it in the same breath."""
         if signal.mark is Mark.PIECE:
             self._text = (self._text + signal.text)[-_LONGEST_SAID:]
-            return replace(signal, text=self._text)
+            return structs.replace(signal, text=self._text)
         if signal.mark in _PROGRESS:
             self._text = ""
         return signal
@@ -232,7 +234,7 @@ def _typed(told: Signal) -> tuple[FailureKind | None, str]:
 
 def _both(earlier: Signal, later: Signal) -> Signal:
     kinder = later if later.kind is not None else earlier
-    return replace(
+    return structs.replace(
         later,
         kind=kinder.kind,
         rule=kinder.rule if kinder.kind is not None else later.rule,

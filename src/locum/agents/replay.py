@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from locum.agents import judge
 from locum.agents.base import Agent, End, Line, Mark, Seat, Signal, Source, Verdict
 from locum.agents.registry import AGENTS
@@ -47,7 +49,7 @@ class Reading:
 
     def take(self, line: Line) -> None:
         """Read one line and remember what it told; whose it is, is known from the lines before it."""
-        known = replace(line, session=line.session or self.session, message=self._message, model=self._model)
+        known = structs.replace(line, session=line.session or self.session, message=self._message, model=self._model)
         for item in self.agent.read(known):
             if isinstance(item, Usage):
                 self.by_key[item.key] = self.by_key.get(item.key, NO_TOKENS).largest(item.tokens)

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from locum.agents.own import own_rules
 from locum.agents.proof import SUCCESS, Trial, proofs, prove
@@ -239,7 +241,7 @@ class Addition:
             "lost_session": told.lost_session,
             "stopped": None,
             "session": reading.session or None,
-            "usage": asdict(reading.spent),
+            "usage": msgspec.structs.asdict(reading.spent),
         }
         return (Held(self.folder, self.kept.meta, expected, self.kept.files),)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+
+import msgspec
 
 from locum.agents.base import End, Source
 from locum.agents.own import own_rules
@@ -62,7 +63,7 @@ def judged(
     return {
         "kind": failure.kind if failure else None,
         "reset": written(failure.reset_ms) if failure else None,
-        "usage": asdict(reading.spent),
+        "usage": msgspec.structs.asdict(reading.spent),
         "rule": failure.rule if failure else None,
         "evidence": failure.evidence if failure else None,
         "window": failure.window if failure else None,

@@ -8,9 +8,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec import structs
 
 from locum.agents.base import Line, Signal
 from locum.config.secrets import resolve
@@ -62,15 +64,15 @@ class Redactor:
         """What a line told, without secrets: a line may spell them in ways that only its reader can undo."""
         if self._pattern is None:
             return each
-        texts = ((of.name, getattr(each, of.name)) for of in fields(each))
+        texts = ((name, getattr(each, name)) for name in each.__struct_fields__)
         hidden: dict[str, Any] = {name: self(text) for name, text in texts if type(text) is str}
         if isinstance(each, Usage):  # it is counted by its id, which must be the same when it is read again
             hidden["key"] = _MASKED.sub(MASK, hidden["key"])
-        return replace(each, **hidden)
+        return structs.replace(each, **hidden)
 
     def line(self, line: Line) -> Line:
         """`line` without secrets, wherever in it they stand: in a message, in a name or in an id."""
-        return line if self._pattern is None else replace(line, data=self._bytes(line.data))
+        return line if self._pattern is None else structs.replace(line, data=self._bytes(line.data))
 
     def touches(self, data: bytes) -> bool:
         """Whether there may be anything to mask in what JSON says here."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import structlog
+from msgspec import structs
 
 from locum.agents import judge
 from locum.agents.base import Agent, End, Mark, Seat, Signal, Source, Success
@@ -271,7 +272,7 @@ class Runner:
             self._limits_told.clear()
 
     async def _heed(self, told: Signal) -> None:
-        signal = replace(told, text=told.text[:TEXT_KEPT]) if len(told.text) > TEXT_KEPT else told
+        signal = structs.replace(told, text=told.text[:TEXT_KEPT]) if len(told.text) > TEXT_KEPT else told
         signal = self._pieces.join(signal)
         match signal.mark:
             case Mark.SESSION:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import anyio
 import structlog
+from msgspec import structs
 
 from locum.agents import lines
 from locum.agents.base import Line, Mark, Signal, Source
@@ -299,7 +300,7 @@ class Sources:
                 if isinstance(each, Usage):
                     at_ms = written_ms if each.at_ms is None else each.at_ms
                     if at_ms >= known.since_ms:
-                        usages.append(redact.told(replace(each, at_ms=at_ms)))
+                        usages.append(redact.told(structs.replace(each, at_ms=at_ms)))
                 elif each.mark is Mark.SESSION:
                     session = each.text
                 elif each.mark is Mark.MESSAGE:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 TOKEN_TYPES = ("input", "output", "cache_read", "cache_write")
 
 LARGEST = 10**12
 """A count above this (or below zero) is no agent's usage: it is not counted, and the run's usage is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Token counts by type; the types are disjoint (`input` excludes what was cached, reasoning is output)."""
 
     input: int = 0
@@ -90,8 +91,7 @@ class Weights:
 EACH_TYPE_ONCE = Weights()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One observation of what an agent spent.
 
     `key` names what was counted and is unique within the agent: seen again, the larger count of each type

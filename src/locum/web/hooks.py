@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -75,7 +75,7 @@ class HookCalls:
                 f"an agent may report for its own tier only ({run.tier.name} of chain {run.chain})",
                 remedy="Leave chain and tier out.",
             )
-        own = [replace(usage, key=f"{RUNNERS}:{usage.key}") for usage in usages]
+        own = [structs.replace(usage, key=f"{RUNNERS}:{usage.key}") for usage in usages]
         found = await self.supervisor.ledger.record(run.id, own, self.supervisor.clock.now_ms())
         place = placed(self.supervisor.ledger.plan, run.chain, run.tier.name)
         return await self._verdict(place, found.tokens, duplicate=bool(own) and not found.tokens)

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from locum.policy.plan import Brake
 from locum.policy.task import Ending, RunState
@@ -41,7 +42,7 @@ counts = st.builds(Tokens, st.integers(0, 40), st.integers(0, 20), st.integers(0
 usages = st.builds(
     Usage,
     st.sampled_from(["m1", "m2", "m3", "m4", "m5", "m6"]),
-    st.one_of(counts, counts.map(lambda each: replace(each, cache_write=0))),
+    st.one_of(counts, counts.map(lambda each: structs.replace(each, cache_write=0))),
     st.sampled_from([None, "x"]),
     st.sampled_from([None, "one", "two"]),
     st.one_of(st.none(), st.integers(START, NOW + HOUR)),
@@ -135,7 +136,7 @@ def test_the_order_of_history_does_not_matter_in_the_end(history: list, order: l
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
             first, second = await opened(Path(one), PLAN), await opened(Path(other), PLAN)
             for at_ms, payer, usage in timed:
-                await first.record_outside(payer, [replace(usage, at_ms=at_ms)], at_ms)
+                await first.record_outside(payer, [structs.replace(usage, at_ms=at_ms)], at_ms)
             await second.record_history(mixed, NOW)
             await second.record_history(mixed[:again], NOW)
             await second.look_back(sorted(payers, key=str), NOW)
