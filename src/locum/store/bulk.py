@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from locum.policy.task import Run
@@ -56,45 +56,73 @@ class _Batch:
 
     def write(self) -> None:
         """Write what was gathered, and begin anew."""
-        known, changed = self._known(), set[tuple[str, str]]()
+        known, changed = self._known(), dict[str, set[str]]()
         entries: list[tuple[object, ...]] = []
         hours: dict[tuple[str, int], _Counts] = {}
         for number, payer, usages in self.gathered:
-            own: dict[int, _Counts] = {}
-            paid = (payer.chain, payer.tier, payer.account, payer.agent)
-            for at_ms, usage in sorted(((moment(payer, usage, self.now_ms), usage) for usage in usages), key=_first):
-                name, counts = (payer.agent, usage.key), _counts(usage.tokens)
-                before = known.get(name, _NONE)
-                largest = counts if before is _NONE else _largest(counts, before)
-                if largest == before or min(counts) < 0 or max(counts) > LARGEST:
-                    continue
-                known[name] = largest
-                changed.add(name)
-                new, hour = _difference(largest, before), at_ms // HOUR_MS * HOUR_MS
-                told = (usage.key, usage.model or payer.model, usage.session or payer.session, at_ms)
-                entries.append((*paid, *told, *new))
-                own[hour] = _sum(own.get(hour, _NONE), new)
-            for hour, new in own.items():
+            share = _Adding(payer, known[payer.agent], changed.setdefault(payer.agent, set()))
+            entries += share.entries(usages, self.now_ms)
+            for hour, new in share.hours.items():
                 self.added[number] += Tokens(*new)
                 for scope in scopes_of(payer):
                     hours[scope, hour] = _sum(hours.get((scope, hour), _NONE), new)
-        self.tx.many("count_many", [(*name, *known[name]) for name in sorted(changed)])
+        counts = ((agent, key, *known[agent][key]) for agent in sorted(changed) for key in sorted(changed[agent]))
+        self.tx.many("count_many", counts)
         self.tx.many("add_entries", entries)
         self.tx.many("add_buckets_many", [(*name, *new) for name, new in sorted(hours.items())])
         self.gathered.clear()
 
-    def _known(self) -> dict[tuple[str, str], _Counts]:
+    def _known(self) -> dict[str, dict[str, _Counts]]:
         """The largest counts there are of what was gathered, by agent and key."""
         keys: dict[str, set[str]] = {}
         for _, payer, usages in self.gathered:
             keys.setdefault(payer.agent, set()).update(usage.key for usage in usages)
         return {
-            (agent, key): (input_, output, read, write)
+            agent: {
+                key: (input_, output, read, write)
+                for key, input_, output, read, write in self.tx.rows(
+                    "counted_many", agent=agent, keys=json.dumps(sorted(wanted))
+                )
+            }
             for agent, wanted in keys.items()
-            for key, input_, output, read, write in self.tx.rows(
-                "counted_many", agent=agent, keys=json.dumps(sorted(wanted))
-            )
         }
+
+
+@dataclass(slots=True)
+class _Adding:
+    """What one payer's usages add to what is `known` of their agent's keys: written plainly, for there are very many.
+
+    `changed` are the keys that have grown, `hours` the sums of what was new.
+    """
+
+    payer: Payer
+    known: dict[str, _Counts]
+    changed: set[str]
+    hours: dict[int, _Counts] = field(default_factory=dict)
+
+    def entries(self, usages: Sequence[Usage], now_ms: int) -> Iterator[tuple[object, ...]]:
+        """The rows of what is new, oldest first."""
+        payer, known, hours = self.payer, self.known, self.hours
+        chain, tier, account, agent, model, session = (
+            *(payer.chain, payer.tier, payer.account),
+            *(payer.agent, payer.model, payer.session),
+        )
+        for at_ms, usage in sorted([(moment(payer, usage, now_ms), usage) for usage in usages], key=_first):
+            key, tokens = usage.key, usage.tokens
+            new = largest = (tokens.input, tokens.output, tokens.cache_read, tokens.cache_write)
+            if min(largest) < 0 or max(largest) > LARGEST:
+                continue
+            before = known.get(key, _NONE)
+            if before is not _NONE:
+                largest = _largest(largest, before)
+                new = _difference(largest, before)
+            if largest == before:
+                continue
+            known[key] = largest
+            self.changed.add(key)
+            hour = at_ms // HOUR_MS * HOUR_MS
+            hours[hour] = _sum(hours[hour], new) if hour in hours else new
+            yield (chain, tier, account, agent, key, usage.model or model, usage.session or session, at_ms, *new)
 
 
 def _by_run(tx: Write, share: Share, now_ms: int) -> Iterable[tuple[Run | None, Sequence[Usage]]]:
