@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def check_(ctx: click.Context, *, config: str | None, as_json: bool) -> None:
 @click.pass_obj
 def serve_(settings: Settings, *, config: str | None) -> None:
     """Run the daemon until Ctrl-C or SIGTERM; SIGHUP reads service.json again."""
+    sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would load it, 4 MB, for tracebacks in colour
     from locum.daemon import Places, main
     from locum.places import socket_paths, state_dir
 
