@@ -19,7 +19,7 @@ from locum.agents.opencode import OpenCode
 from locum.agents.pi import Pi
 from locum.agents.qwen import Qwen
 from locum.agents.rules import Rule
-from locum.errors import NotFoundError
+from locum.errors import UsageError
 
 
 def agents(own_rules: Sequence[Rule] = ()) -> Mapping[str, Agent]:
@@ -54,7 +54,7 @@ AGENTS: Mapping[str, Agent] = agents()
 
 
 def agent(name: str) -> Agent:
-    """The agent called `name`. Raises NotFoundError, which names those there are."""
+    """The agent called `name`. Raises UsageError, which names those there are."""
     if name not in AGENTS:
-        raise NotFoundError(f"there is no agent {name!r}", remedy=f"The agents are {', '.join(AGENTS)}")
+        raise UsageError(f"there is no agent {name!r}", remedy=f"The agents are {', '.join(AGENTS)}.")
     return AGENTS[name]

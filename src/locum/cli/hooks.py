@@ -155,9 +155,11 @@ def test_(settings: Settings, *, agent: str, named: str | None, as_json: bool) -
 
 
 def _known(agent: str) -> Hooks:
-    """What is known of the agent's hooks. Raises UsageError for an agent without any."""
+    """What is known of the agent's hooks. Raises UsageError for an agent that is not known, or has none."""
     from locum.agents.registry import AGENTS, hooks
+    from locum.agents.registry import agent as named
 
+    named(agent)
     known: Mapping[str, Hooks] = hooks(AGENTS)
     if agent not in known:
         raise UsageError(f"no hooks are known of {agent!r}", remedy=f"They are known of {', '.join(known)}.")

@@ -35,6 +35,8 @@ def import_(ctx: click.Context, *, agent: str | None, home: str | None, since: s
     Everything is counted once, however often it is imported, and whoever counted it before. Ctrl-C stops: what is
     counted by then stays so, and the next import goes on from there.
     """
+    if agent is not None:
+        _known(agent)
     order = {"agent": agent, "home": str(Path(home).absolute()) if home else None, "since": _moment(since)}
     client: Client = ctx.obj.client
     told = client.lines("/import", {name: value for name, value in order.items() if value})
@@ -50,6 +52,13 @@ def import_(ctx: click.Context, *, agent: str | None, home: str | None, since: s
     if not as_json:
         click.echo("\n".join(_said(ended)))
     ctx.exit(0 if ended["state"] == "done" else 1)
+
+
+def _known(agent: str) -> None:
+    """Raise UsageError, which names the agents there are, for any other."""
+    from locum.agents.registry import agent as named
+
+    named(agent)
 
 
 def _followed(told: Iterator[Json], show: Show) -> Json:

@@ -168,6 +168,8 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
     from locum.cli.addition import Addition, checked, from_file, kept_run
 
     _refuse_agents(settings)
+    if told["agent"] is not None:
+        _known(told["agent"])
     loaded = _needed(settings)
     table = {key: list(value) if isinstance(value, tuple) else value for key, value in told.items() if value}
     if file and table:
@@ -316,7 +318,7 @@ def _of_daemon(settings: Settings) -> Path | None:
 
 
 def _known(agent: str) -> None:
-    """Raise NotFoundError, which names the agents there are, for any other."""
+    """Raise UsageError, which names the agents there are, for any other."""
     from locum.agents.registry import agent as named
 
     named(agent)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from locum.agents.base import Agent, Seat
+from locum.agents.registry import agent as known_agent
 from locum.config.plan import account_at
 from locum.engine.seats import Seats
 from locum.engine.tree import parse
@@ -46,11 +47,12 @@ def histories(seats: Seats, agent: str | None, home: Path | None) -> list[Home]:
     """The homes whose history is to be read: those of the configuration, watched or not, else the one at `home`.
 
     Raises:
-        NotFoundError: there is no such agent, or nothing that it keeps transcripts in.
+        UsageError: there is no such agent.
+        NotFoundError: there is nothing that it keeps transcripts in.
 
     """
-    if agent is not None and agent not in seats.agents:
-        raise NotFoundError(f"there is no agent {agent}", remedy=f"The agents are {', '.join(seats.agents)}.")
+    if agent is not None:
+        known_agent(agent)
     keeping = [name for name, each in seats.agents.items() if each.histories(Seat(""), {"HOME": "/"})]
     if agent is not None and agent not in keeping:
         whose = f"{agent} keeps no transcripts that can be read"

@@ -62,7 +62,7 @@ def test_where_a_login_was_looked_for_is_told_of_a_named_agent(cli, path):
 def test_an_unknown_agent_is_refused_with_those_there_are(cli):
     """A name that no agent has is a mistake to tell, not an empty list."""
     told = cli("agents", "codex", "cursor")
-    assert (told.exit_code, told.stdout) == (1, "")
+    assert (told.exit_code, told.stdout) == (2, "")
     assert "there is no agent 'cursor'" in told.stderr
     assert "claude-code, codex" in told.stderr
 

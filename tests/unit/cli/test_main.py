@@ -50,6 +50,29 @@ def test_exit_codes_without_a_daemon(cli, args, code):
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("agents", "gpt"),
+        ("signals", "list", "--agent", "gpt"),
+        ("signals", "explain", "--agent", "gpt", "--exit", "1", "--stdout", "out"),
+        ("signals", "add", "--id", "x", "--agent", "gpt", "--kind", "crash", "--pattern", "x", "--said", "x"),
+        ("hooks", "install", "gpt"),
+        ("hooks", "uninstall", "gpt"),
+        ("hooks", "test", "gpt"),
+        ("import", "--agent", "gpt"),
+    ],
+)
+def test_an_agent_that_is_not_known_is_one_mistake_everywhere(cli, args):
+    """Whatever the verb, and whatever else is missing: exit code 2, and the agents there are."""
+    found = cli(*args)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert found.stderr == (
+        "locum: there is no agent 'gpt'.\n"
+        "  The agents are claude-code, codex, gemini, opencode, qwen, pi, copilot, aider, command.\n"
+    )
+
+
 def test_a_missing_daemon_is_told_with_what_to_type(cli, tmp_path):
     """One line what, one line what to do."""
     assert cli("status").stderr == (

@@ -14,7 +14,7 @@ from bench.transcripts import Tree, Truth, build
 from locum.engine import history as module
 from locum.engine.history import Import
 from locum.engine.homes import Home, histories
-from locum.errors import ConflictError, NotFoundError, StateError
+from locum.errors import ConflictError, NotFoundError, StateError, UsageError
 from locum.policy.usage import NO_TOKENS, Tokens
 from tests.ledgers import DAY, START
 from tests.unit.engine.rig import Flaky, Rig, make, running
@@ -197,9 +197,11 @@ async def test_where_no_history_is(tmp_path: Path, home: tuple[Path, Truth]) -> 
     rig = await make(tmp_path, service(home[0]))
     seats = rig.boss.attempts.seats
     (tmp_path / "empty").mkdir()
-    for agent, folder in (("nobody", None), (None, tmp_path / "gone"), (None, tmp_path / "empty"), ("codex", None)):
+    for agent, folder in ((None, tmp_path / "gone"), (None, tmp_path / "empty"), ("codex", None)):
         with pytest.raises(NotFoundError):
             histories(seats, agent, folder)
+    with pytest.raises(UsageError, match="there is no agent 'nobody'"):
+        histories(seats, "nobody", None)
     assert [each.folder for each in histories(seats, "claude-code", home[0])] == [str(home[0] / "projects")]
     assert histories(seats, None, home[0])[0].tiers == ["t0"]
     await rig.ledger.close()
