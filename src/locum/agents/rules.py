@@ -12,7 +12,7 @@ from typing import Any, Literal
 from locum.errors import ConfigError
 from locum.patterns import REMEDY, Pattern, PatternError
 from locum.patterns import pattern as compiled
-from locum.policy.failure import WINDOW_MS, FailureKind
+from locum.policy.failure import HAPPENING, WINDOW_MS, FailureKind
 
 Where = Literal["message", "out", "err", "answer"]
 _PLACES: tuple[Where, ...] = ("message", "out", "err")
@@ -109,8 +109,9 @@ def _rule(table: Mapping[str, Any], agent: str, origin: str) -> Rule:
         raise ConfigError(f"signal rule {name}: unknown key {unknown[0]}", remedy=f"Use {', '.join(sorted(_KEYS))}")
     if not table.get("id") or not isinstance(table.get("pattern"), str) or not table["pattern"]:
         raise ConfigError(f"signal rule {name}: it needs an id, a kind and a pattern")
-    if table.get("kind") not in list(FailureKind):
-        raise ConfigError(f"signal rule {name}: unknown kind {table.get('kind')!r}", remedy="Use a failure kind")
+    if table.get("kind") not in HAPPENING:
+        remedy = f"Use {', '.join(HAPPENING)}"
+        raise ConfigError(f"signal rule {name}: {table.get('kind')!r} is no kind that an agent can tell", remedy=remedy)
     where = tuple(table.get("where", _PLACES))
     if not where or not set(where) <= set(_ALL_PLACES):
         raise ConfigError(f"signal rule {name}: where must be some of {', '.join(_ALL_PLACES)}")

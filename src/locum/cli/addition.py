@@ -21,6 +21,7 @@ from locum.cli.recorded import written
 from locum.config.added import FOLDER, SUFFIX, RuleFile, folder_of, rule_told
 from locum.config.load import Loaded
 from locum.config.model import SignalRule
+from locum.config.problem import InvalidConfigError
 from locum.config.zone import is_zone
 from locum.engine.kept import meta_of, recorded
 from locum.engine.redact import redactor
@@ -29,7 +30,7 @@ from locum.engine.spool import Spool
 from locum.errors import ConfigError, ConflictError, NotFoundError, StateError, UsageError
 from locum.files import read_regular
 from locum.places import state_dir
-from locum.policy.failure import Failure, FailureKind
+from locum.policy.failure import Failure
 from locum.policy.task import Run
 from locum.policy.usage import TOKEN_TYPES
 from locum.store.peek import run_named
@@ -81,7 +82,7 @@ def _must_be_sound(case: Case) -> None:
 
 
 def from_file(path: Path) -> dict[str, Any]:
-    """The keys of a rule in a TOML file: alone, or the only `[[rule]]`. Raises NotFoundError or ConfigError."""
+    """The keys of a rule in a TOML file: alone, or the only `[[rule]]`. Raises NotFoundError or UsageError."""
     import tomllib
 
     try:
@@ -89,16 +90,16 @@ def from_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise NotFoundError(f"{path} cannot be read: {error.strerror}", remedy="Name a TOML file.") from error
     if len(data) > LARGEST_RULE:
-        raise ConfigError(f"{path} is larger than {LARGEST_RULE:,} bytes", remedy="A rule is a few lines.")
+        raise UsageError(f"{path} is larger than {LARGEST_RULE:,} bytes", remedy="A rule is a few lines.")
     try:
         table = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}", remedy="Mend it, or give the rule as options.") from error
+        raise UsageError(f"{path} is no TOML: {error}", remedy="Mend it, or give the rule as options.") from error
     inner = table.get("rule")
     if not isinstance(inner, list):
         return table
     if len(inner) != 1 or not isinstance(inner[0], dict) or len(table) != 1:
-        raise ConfigError(f"{path} holds {count(len(inner), 'rule')}", remedy="Add one rule at a time.")
+        raise UsageError(f"{path} holds {count(len(inner), 'rule')}", remedy="Add one rule at a time.")
     return dict(inner[0])
 
 
@@ -111,12 +112,20 @@ def in_toml(table: Mapping[str, Any]) -> bytes:
         raise UsageError("the rule holds half a character", remedy="Write it in UTF-8.") from error
 
 
-def checked(table: Mapping[str, Any], source: Path) -> SignalRule:
-    """The rule, as service.json would take it. Raises ConfigError with all that is wrong, as of `source`."""
+def checked(table: Mapping[str, Any], source: Path | None) -> SignalRule:
+    """The rule, as service.json would take it. Raises UsageError with all that is wrong; `source`: the file it is in.
+
+    It is offered and not yet in use, so what is wrong with it is no broken configuration.
+    """
     some = {
         key: [value] if key in ("said", "twins") and isinstance(value, str) else value for key, value in table.items()
     }
-    return rule_told(RuleFile(source, in_toml(some)))
+    try:
+        return rule_told(RuleFile(source or Path("options"), in_toml(some)))
+    except InvalidConfigError as error:
+        wrong = "; ".join(f"{each.what}, {each.why}: {each.remedy}" for each in error.problems)
+        told = f"{source}: {wrong}" if source else wrong
+        raise UsageError(told, remedy="`locum signals add --help` tells what each key and option takes.") from error
 
 
 def kept_run(name: str, rule: str, loaded: Loaded, environ: Mapping[str, str]) -> Kept:
@@ -252,8 +261,6 @@ class Addition:
             way = {ADDED: "take that one out with `locum signals remove`", SHIPPED: "give yours another id"}
             remedy = f"To change it, {way.get(origin, 'edit service.json')}."
             raise ConflictError(f"there is a rule {self.rule.id} already ({origin})", remedy=remedy)
-        if self.rule.kind in (FailureKind.OPERATOR, FailureKind.TOKEN_BUDGET):
-            raise ConfigError(f"no agent can tell {self.rule.kind}", remedy="That is for locum to say.")
 
 
 def _in_order(before: Sequence[Rule], added: Rule) -> list[Rule]:

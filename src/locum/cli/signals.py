@@ -12,12 +12,11 @@ from locum.cli.client import Json
 from locum.cli.settings import Settings, json_option
 from locum.cli.terminal import clean, print_json
 from locum.errors import ConfigError, ForbiddenError, UnreachableError, UsageError
-from locum.policy.failure import WINDOW_MS
+from locum.policy.failure import HAPPENING, WINDOW_MS
 
 if TYPE_CHECKING:
     from locum.agents.rules import Rule
     from locum.config.load import Loaded
-    from locum.config.model import SignalRule
 
 _PLACES = ["message", "out", "err", "answer"]
 _NOBODY = "none"
@@ -149,7 +148,7 @@ def explain_(
 @click.option("--run", metavar="RUN", help="The unknown failure that it is for, which is kept as its proof.")
 @click.option("--id", "id", metavar="ID", help="What it is called.")
 @click.option("--agent", metavar="AGENT", help="Whose output it reads; left out with --run: that run's.")
-@click.option("--kind", metavar="KIND", help="What a match means, such as usage_limit.")
+@click.option("--kind", metavar="KIND", help=f"What a match means: {', '.join(HAPPENING)}.")
 @click.option("--pattern", metavar="REGEX", help="What it fits, at the start of a line.")
 @click.option("--where", multiple=True, metavar="PLACE", help=f"{', '.join(_PLACES)}; repeatable.")
 @click.option("--window", metavar="WINDOW", help=f"The vendor's window: {', '.join(WINDOW_MS)}.")
@@ -171,7 +170,11 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
     if told["agent"] is not None:
         _known(told["agent"])
     loaded = _needed(settings)
-    table = {key: list(value) if isinstance(value, tuple) else value for key, value in told.items() if value}
+    table = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in told.items()
+        if value not in (None, ())
+    }
     if file and table:
         raise UsageError("a rule is given twice, as a file and as options", remedy="Put all of it into the file.")
     if not file and not table:
@@ -182,7 +185,7 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
         table = {"agent": kept.run.tier.agent, **table, "case": table.get("id")}
         if table["agent"] != kept.run.tier.agent:
             raise UsageError(f"run {run} was of {kept.run.tier.agent}", remedy=f"Leave --agent {table['agent']} out.")
-    addition = Addition(checked(table, Path(file)) if file else _of_options(table), loaded, kept)
+    addition = Addition(checked(table, Path(file) if file else None), loaded, kept)
     trials = addition.prove()
     addition.write()
     outcome = _told_daemon(settings)
@@ -213,18 +216,6 @@ def remove_(settings: Settings, *, rule: str, as_json: bool) -> None:
         click.echo(f"removed {path}")
         click.echo("\n".join(_notes(True, outcome)))
     _heed(outcome)
-
-
-def _of_options(table: dict[str, Any]) -> SignalRule:
-    """The rule that the options make. Raises UsageError with all that is wrong with them."""
-    from locum.cli.addition import checked
-    from locum.config.problem import InvalidConfigError
-
-    try:
-        return checked(table, Path("options"))
-    except InvalidConfigError as error:
-        wrong = "; ".join(f"{each.what}, {each.why}: {each.remedy}" for each in error.problems)
-        raise UsageError(wrong, remedy="`locum signals add --help` tells what each option takes.") from error
 
 
 def _notes(twins: object, outcome: Json | None) -> Iterator[str]:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
+
+from locum.policy.failure import HAPPENING, FailureKind
 
 
 class Entry(BaseModel):
@@ -34,3 +44,18 @@ def expect(expected: str, remedy: str = "", choices: Sequence[str] = ()) -> Wrap
             raise wrong(expected, remedy, choices) from None
 
     return WrapValidator(check)
+
+
+def _happens(kind: FailureKind) -> FailureKind:
+    if kind not in HAPPENING:
+        raise ValueError  # told in the words of ToldKind
+    return kind
+
+
+ToldKind = Annotated[
+    FailureKind,
+    AfterValidator(_happens),
+    expect("a failure kind that an agent can tell", choices=HAPPENING),
+    WithJsonSchema({"type": "string", "enum": list(HAPPENING)}),
+]
+"""A failure kind that a rule may give to what an agent wrote."""

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from locum.config.expect import Entry, expect, wrong
+from locum.config.expect import Entry, ToldKind, expect, wrong
 from locum.config.reset import DurationMs, UsageReset
 from locum.config.values import SIZE_PATTERN, size_bytes, thousandths
 from locum.patterns import REMEDY, PatternError, pattern
@@ -278,10 +278,7 @@ class SignalRule(Entry):
 
     id: Annotated[Name, Field(description="What the rule is called; unique in the list.")]
     agent: Annotated[AgentName, Field(description="The agent whose output it reads.")]
-    kind: Annotated[
-        Annotated[FailureKind, expect("a failure kind", choices=[kind.value for kind in FailureKind])],
-        Field(description="The failure that a match means."),
-    ]
+    kind: Annotated[ToldKind, Field(description="The failure that a match means.")]
     pattern: Annotated[
         Annotated[
             str,

@@ -90,6 +90,9 @@ assert set(ANSWERS) == set(FailureKind), "every failure kind has exactly one ans
 ALWAYS_ACT = frozenset({FailureKind.OPERATOR, FailureKind.UNKNOWN})
 """Kinds that move a chain whether or not `triggers` names them."""
 
+HAPPENING = tuple(kind for kind in FailureKind if kind not in (FailureKind.TOKEN_BUDGET, FailureKind.OPERATOR))
+"""The kinds that can happen to an agent, and that it can tell of; the others are decided here."""
+
 DEFAULT_TRIGGERS = frozenset(FailureKind) - {FailureKind.CONTEXT_OVERFLOW, FailureKind.INVALID_REQUEST}
 
 # The longest reset time that is believed for each vendor window: a little more than the window itself.

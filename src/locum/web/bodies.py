@@ -22,7 +22,7 @@ from locum.agents.lines import parse
 from locum.config.expect import expect
 from locum.config.values import duration_ms
 from locum.errors import UsageError
-from locum.policy.failure import FailureKind
+from locum.policy.failure import HAPPENING, FailureKind
 from locum.policy.usage import LARGEST, Tokens
 from locum.web.problem import TooLargeError, misread
 from locum.words import size
@@ -46,8 +46,6 @@ def _text(longest: int) -> WrapValidator:
     return expect(f"text of at most {longest} characters", "say it shorter")
 
 
-_HAPPENING = [kind for kind in FailureKind if kind not in (FailureKind.TOKEN_BUDGET, FailureKind.OPERATOR)]
-"""The kinds that can happen to an agent; the others are decided."""
 _Label = Annotated[str, Field(min_length=1, max_length=200), expect("text of 1 to 200 characters", "say it shorter")]
 _Count = Annotated[
     int,
@@ -142,7 +140,7 @@ class TokenCounts(Body):
 
 
 def _happens(kind: FailureKind) -> FailureKind:
-    if kind not in _HAPPENING:
+    if kind not in HAPPENING:
         raise ValueError("nobody but locum decides that")
     return kind
 
@@ -150,7 +148,7 @@ def _happens(kind: FailureKind) -> FailureKind:
 class FailureTold(Body):
     """Why a piece of work has failed, in locum's own kinds, and when the vendor says that it is over."""
 
-    kind: Annotated[FailureKind, AfterValidator(_happens), expect("a failure kind", choices=_HAPPENING)]
+    kind: Annotated[FailureKind, AfterValidator(_happens), expect("a failure kind", choices=HAPPENING)]
     message: Annotated[str, Field(max_length=2000), _text(2000)] = ""
     reset_at: _Moment | None = None
 

@@ -300,7 +300,10 @@ def test_a_rule_is_added_from_a_file(cli, config, tmp_path, shape):
         ({"pattern": r"(\w+\s?){1,300}!"}, 2, "it is too large"),
         ({"pattern": "x*"}, 2, "it fits an empty line"),
         ({"kind": "usage_limt"}, 2, "did you mean `usage_limit`?"),
-        ({"kind": "token_budget"}, 78, "no agent can tell token_budget"),
+        ({"kind": "token_budget"}, 2, "it must be a failure kind that an agent can tell: use one of `auth_error`"),
+        ({"kind": "operator"}, 2, "it must be a failure kind that an agent can tell"),
+        ({"kind": ""}, 2, "it must be a failure kind that an agent can tell"),
+        ({"window": ""}, 2, "it must be a vendor's window"),
         ({"agent": "gpt"}, 2, "there is no agent 'gpt'"),
         ({"id": "codex.usage_limit"}, 1, "there is a rule codex.usage_limit already (shipped)"),
         ({"id": "../escape"}, 2, '`id` is "../escape", it must be a name'),
@@ -324,16 +327,20 @@ def test_a_file_that_is_no_rule_is_refused(cli, config, tmp_path):
     (tmp_path / "huge.toml").touch()
     os.truncate(tmp_path / "huge.toml", 2 << 30)
     (tmp_path / "binary.toml").write_bytes(b"\x00\xff")
+    (tmp_path / "kind.toml").write_text("id='a'\nagent='codex'\nkind='operator'\npattern='x'\n")
     (tmp_path / "two.toml").write_text("[[rule]]\nid='a'\n[[rule]]\nid='b'\n")
     told = {
         name: cli("signals", "add", name).stderr
-        for name in ("pipe.toml", "huge.toml", "binary.toml", "two.toml", "gone")
+        for name in ("pipe.toml", "huge.toml", "binary.toml", "two.toml", "kind.toml", "gone")
     }
     assert "not a regular file" in told["pipe.toml"]
     assert "is larger than 65,536 bytes" in told["huge.toml"]
     assert "is no TOML" in told["binary.toml"]
     assert "holds 2 rules" in told["two.toml"]
+    assert 'kind.toml: `kind` is "operator", it must be a failure kind that an agent can tell' in told["kind.toml"]
     assert "No such file" in told["gone"]
+    codes = [cli("signals", "add", name).exit_code for name in ("huge.toml", "binary.toml", "two.toml", "kind.toml")]
+    assert codes == [2] * 4, "none of them is service.json"
     assert cli("signals", "add").exit_code == 2
     assert cli("signals", "add", "two.toml", "--id", "x").exit_code == 2
 

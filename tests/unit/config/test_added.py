@@ -73,7 +73,7 @@ def test_without_a_folder_nothing_is_added(config):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (RULE.replace("usage_limit", "usage_limt"), 'mine.quota.toml:3:1: `kind` is "usage_limt", it must be a failure kind, did you mean `usage_limit`?'),
+        (RULE.replace("usage_limit", "usage_limt"), 'mine.quota.toml:3:1: `kind` is "usage_limt", it must be a failure kind that an agent can tell, did you mean `usage_limit`?'),
         (RULE.replace("The team", "(The team"), 'mine.quota.toml:4:1: `pattern` is "(The team allowance is used up", it must be a pattern that can be used (missing ): (The team allowance is used up), mend it'),
         (RULE.replace("'The team", r"'(\w+\s?){1,300}!"), "it is too large: repeat less in it"),
         (RULE.replace("codex", "gpt"), 'mine.quota.toml:2:1: `agent` is "gpt", it must be an agent that locum knows'),
