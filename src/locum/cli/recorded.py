@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 
 from locum.agents.base import End, Source
 from locum.agents.own import own_rules
 from locum.agents.registry import agents
-from locum.agents.replay import TAIL, Reading
+from locum.agents.replay import Reading
 from locum.cli import plain
 from locum.cli.client import Json
+from locum.cli.given import Given
 from locum.config.load import Loaded
 from locum.config.zone import host_timezone, is_zone
-from locum.engine.kept import lines_in
-from locum.engine.spool import tail_bytes
-from locum.errors import NotFoundError, UsageError
-from locum.files import read_regular
+from locum.errors import UsageError
 from locum.policy.failure import Failure, hold_until_ms
 from locum.words import iso
 
@@ -29,36 +26,34 @@ _SOURCES = {"stdout": Source.OUT, "stderr": Source.ERR, "transcript": Source.TRA
 def judged(
     agent: str,
     code: int | None,
-    files: Mapping[str, Path],
+    files: Sequence[Given],
     loaded: Loaded | None,
     environ: Mapping[str, str],
     *,
     at: str | None,
     timezone: str | None,
 ) -> Json:
-    """What the end of a run of `agent` meant; `files` by the option that named them, `at` when it ended.
+    """What the end of a run of `agent` meant; `files` as they were named (at most one a source), `at` when it ended.
 
     Raises:
-        NotFoundError: a file is not there, or no file.
+        NotFoundError: a file is not there, or cannot be read.
+        ConflictError: a pipe is silent, or does not end.
         UsageError: `at` is no moment, `timezone` no zone.
 
     """
-    now_ms, zone = _moment(at), timezone or host_timezone(environ)
+    now_ms, zone = _moment(at), host_timezone(environ) if timezone is None else timezone
     if not is_zone(zone):
         raise UsageError(f"there is no time zone {zone!r}", remedy="Name one such as Europe/Madrid.")
     reading = Reading(agents(own_rules(loaded) if loaded else ())[agent])
-    for name, path in files.items():
-        _there(name, path)
-        session = reading.session
-        if name == "transcript":
-            session = session or reading.agent.session_of(path)
-        for line in lines_in(path, _SOURCES[name], session):
+    tails: dict[Source, str] = {}
+    for file in files:
+        source, session = _SOURCES[file.name], reading.session
+        if source is Source.TRANSCRIPT and file.path is not None:
+            session = session or reading.agent.session_of(file.path)
+        for line in file.lines(source, session):
             reading.take(line)
-    out, err = (
-        tail_bytes(files[name], TAIL).decode("utf-8", "replace") if name in files else ""
-        for name in ("stdout", "stderr")
-    )
-    told = reading.verdict(End(code, now_ms, out, err, timezone=zone))
+        tails[source] = file.tail.decode("utf-8", "replace")
+    told = reading.verdict(End(code, now_ms, tails.get(Source.OUT, ""), tails.get(Source.ERR, ""), timezone=zone))
     failure = told if isinstance(told, Failure) else None
     return {
         "kind": failure.kind if failure else None,
@@ -75,15 +70,6 @@ def judged(
         "usage_known": reading.usage_known,
         "schema": 1,
     }
-
-
-def _there(name: str, path: Path) -> None:
-    """Raise NotFoundError when `path` is no regular file that can be read."""
-    try:
-        read_regular(path, 1, follow=True)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "its name is not one"
-        raise NotFoundError(f"--{name} {path} cannot be read: {why}", remedy="Name a regular file.") from error
 
 
 def _moment(at: str | None) -> int:

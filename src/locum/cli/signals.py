@@ -123,13 +123,16 @@ def explain_(
     timezone: str | None,
     as_json: bool,
 ) -> None:
-    """Judge one recorded run as the daemon would: what failed, until when, what it spent, and what told so."""
+    """Judge one recorded run as the daemon would: what failed, until when, what it spent, and what told so.
+
+    A FILE may be a pipe, such as <(zcat out.gz), /dev/null, or `-` for standard input.
+    """
+    from locum.cli.given import given
     from locum.cli.recorded import judged
 
     _known(agent)
+    files = given({"stdout": out, "stderr": err, "transcript": transcript})
     loaded = _loaded(settings)
-    given = {"stdout": out, "stderr": err, "transcript": transcript}
-    files = {name: Path(path) for name, path in given.items() if path}
     found = judged(agent, _code(code), files, loaded, settings.environ, at=at, timezone=timezone)
     if as_json:
         print_json(found)

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -15,6 +18,7 @@ from locum.agents.proof import prove
 from locum.agents.registry import AGENTS
 from locum.agents.replay import CORPUS, STREAMS, TRANSCRIPT, cases
 from locum.agents.score import scores, table
+from locum.cli import given as given_files
 from locum.config.load import load
 from locum.engine.spool import Spool
 from locum.policy.failure import Failure, FailureKind
@@ -177,17 +181,21 @@ def test_text_for_people_among_the_json_hides_nothing(cli, tmp_path):
         ({"--exit": "256"}, 2, "is no exit code"),
         ({"--exit": "-65"}, 2, "is no exit code"),
         ({"--stdout": "gone"}, 1, "--stdout gone cannot be read: No such file"),
-        ({"--stdout": "."}, 1, "cannot be read: not a regular file"),
-        ({"--stdout": "pipe"}, 1, "cannot be read: not a regular file"),
+        ({"--stdout": "."}, 1, "cannot be read: Is a directory"),
+        ({"--stdout": ""}, 1, "cannot be read: No such file"),
+        ({"--stdout": "pipe"}, 1, "--stdout pipe was silent for"),
+        ({"--stdout": "-", "--stderr": "-"}, 2, "standard input can be one file only"),
         ({"--stderr": "gone"}, 1, "--stderr gone cannot be read"),
         ({"--transcript": "gone"}, 1, "--transcript gone cannot be read"),
         ({"--at": "noon"}, 2, "--at 'noon' is no moment"),
         ({"--at": "2026-11-22T07:00:00"}, 2, "has no zone"),
         ({"--timezone": "Mars/Olympus"}, 2, "there is no time zone 'Mars/Olympus'"),
+        ({"--timezone": ""}, 2, "there is no time zone ''"),
     ],
 )
-def test_what_explain_cannot_use_is_told_with_what_to_do(cli, tmp_path, given, code, words):
+def test_what_explain_cannot_use_is_told_with_what_to_do(cli, tmp_path, monkeypatch, given, code, words):
     """Each mistake has a sentence, a remedy and its exit code, and nothing on standard output."""
+    monkeypatch.setattr(given_files, "SILENCE_S", 0.1)
     os.mkfifo(tmp_path / "pipe")
     asked = {"--agent": "codex", "--exit": "0", "--stdout": str(OK / "stdout"), **given}
     done = cli("signals", "explain", *(part for pair in asked.items() for part in pair), "--json")
@@ -195,6 +203,38 @@ def test_what_explain_cannot_use_is_told_with_what_to_do(cli, tmp_path, given, c
     told = done.stderr.splitlines()
     assert words in told[0]
     assert told[1].startswith("  ")
+
+
+@pytest.mark.timeout(20)
+def test_explain_reads_pipes_devices_links_and_standard_input(cli, tmp_path):
+    """What a shell makes of `<(…)`, `-` and /dev/null is read as the file behind it would be."""
+    case = CORPUS / "gemini" / "auth.default"
+    asked = [sys.executable, "-c", "from locum.cli.main import main; main()", "signals", "explain", "--json"]
+    asked += ["--agent", "gemini", "--exit", "144", "--at", "2026-11-22T07:00:00Z"]
+    (tmp_path / "link").symlink_to(case / "stdout")
+
+    def told(line: str) -> str:
+        command = f"{shlex.join(asked)} {line}"
+        done = subprocess.run(["bash", "-c", command], cwd=case, capture_output=True, text=True, timeout=15, check=True)
+        return done.stdout
+
+    plain = told("--stdout stdout --stderr stderr")
+    assert json.loads(plain)["kind"] == "auth_error"
+    assert told("--stdout <(cat stdout) --stderr <(sleep 0.2; cat stderr)") == plain
+    assert told(f"--stdout {shlex.quote(str(tmp_path / 'link'))} --stderr - < stderr") == plain
+    silent = cli("signals", "explain", "--agent", "codex", "--exit", "0", "--stdout", os.devnull, "--json")
+    assert json.loads(silent.stdout)["kind"] == "no_result"
+
+
+def test_what_does_not_end_is_read_no_further_than_any_file(cli, monkeypatch):
+    """A device without an end is judged by as much as is read of a file; what drips for too long is refused."""
+    asked = ["signals", "explain", "--agent", "codex", "--exit", "1", "--stdout", "/dev/zero", "--json"]
+    monkeypatch.setattr(given_files, "MOST", 40 << 20)
+    assert json.loads(cli(*asked).stdout)["kind"] == "unknown"
+    monkeypatch.setattr(given_files, "LONGEST_S", 0)
+    done = cli(*asked)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "--stdout /dev/zero does not end within 0 s" in done.stderr
 
 
 def test_a_huge_and_a_binary_output_are_judged_by_what_they_tell(cli, tmp_path):
