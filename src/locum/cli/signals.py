@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from locum.cli.settings import Settings, json_option
 from locum.cli.terminal import clean, print_json
 from locum.errors import ConfigError, ForbiddenError, UnreachableError, UsageError
 from locum.policy.failure import HAPPENING, WINDOW_MS
+from locum.words import count
 
 if TYPE_CHECKING:
     from locum.agents.rules import Rule
@@ -33,7 +35,7 @@ def signals_() -> None:
 
 @signals_.command("list", short_help="List the rules, or the failures that no rule knows.")
 @click.option("--agent", metavar="AGENT", help="Only what is asked for this agent.")
-@click.option("--unknown", is_flag=True, help="The runs that failed unknown to any rule, as far as they are kept.")
+@click.option("--unknown", is_flag=True, help="The failures that no rule reads, as far as they are kept.")
 @json_option
 @click.pass_obj
 def list_(settings: Settings, *, agent: str | None, unknown: bool, as_json: bool) -> None:
@@ -41,15 +43,7 @@ def list_(settings: Settings, *, agent: str | None, unknown: bool, as_json: bool
     if agent is not None:
         _known(agent)
     if unknown:
-        runs = [each for each in _unknown(settings) if agent in (None, each["agent"])]
-        if as_json:
-            print_json({"schema": 1, "runs": runs})
-            return
-        for each in runs:
-            click.echo(f"{each['run']}  {each['ended']}  {each['agent']} on {each['tier']}: {clean(each['reason'])}")
-        click.echo(
-            "locum signals add --run RUN teaches locum what one of them was." if runs else "no failure is unknown"
-        )
+        _list_unknown(settings, agent, as_json=as_json)
         return
     rules = [_rule(each) for each in _rules(_loaded(settings)) if agent in (None, each.agent) or each.agent == "*"]
     if as_json:
@@ -246,16 +240,19 @@ def _heed(outcome: Json | None) -> None:
         )
 
 
-def _unknown(settings: Settings) -> Iterator[Json]:
-    from locum.places import state_dir
-    from locum.store.peek import unknown_runs
-    from locum.words import iso
+def _list_unknown(settings: Settings, agent: str | None, *, as_json: bool) -> None:
+    from locum.cli.unknown import failures
 
-    state = state_dir(settings.environ)
-    for run in unknown_runs(state / "locum.db"):
-        if (state / "runs" / run.id).is_dir():
-            told = {"run": run.id, "task": run.task, "tier": run.tier.name, "agent": run.tier.agent, "exit": run.exit}
-            yield {**told, "ended": iso(run.ended_ms), "reason": run.reason}
+    runs, explained = failures(agent, _loaded(settings), settings.environ)
+    if as_json:
+        print_json({"schema": 1, "runs": runs, "explained": explained})
+        return
+    for each in runs:
+        click.echo(f"{each['run']}  {each['ended']}  {each['agent']} on {each['tier']}: {clean(each['reason'])}")
+    click.echo("locum signals add --run RUN teaches locum what one of them was." if runs else "no failure is unknown")
+    rules = Counter(each["rule"] for each in explained)
+    for rule, number in rules.items():
+        click.echo(f"{count(number, 'failure')} that {'was' if number == 1 else 'were'} unknown: {rule} reads it now")
 
 
 def _rules(loaded: Loaded | None) -> list[Rule]:

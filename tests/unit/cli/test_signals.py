@@ -475,6 +475,13 @@ def test_an_unknown_failure_becomes_the_proof_of_its_rule(cli, config, tmp_path)
     assert expected["reset"].endswith("T09:41:00Z")
     assert (kept / "stdout").stat().st_size < 20_000
     assert cli("signals", "test").exit_code == 0
+    told = json.loads(cli(*here, "list", "--unknown", "--json").stdout)
+    assert (told["runs"], [(each["run"], each["rule"]) for each in told["explained"]]) == ([], [(run, "mine.quota")])
+    assert cli(*here, "list", "--unknown").stdout.splitlines() == [
+        "no failure is unknown",
+        "1 failure that was unknown: mine.quota reads it now",
+    ]
+    assert json.loads(cli(*here, "list", "--unknown", "--agent", "pi", "--json").stdout)["explained"] == []
 
     said = ("--said", "The team allowance is used up")
     breaks = cli("signals", "add", *options(id="a.other", kind="network"), *said)
@@ -484,6 +491,7 @@ def test_an_unknown_failure_becomes_the_proof_of_its_rule(cli, config, tmp_path)
     assert cli("signals", "remove", "mine.quota").exit_code == 0
     assert not kept.exists()
     assert cli("signals", "test").exit_code == 0
+    assert run in cli(*here, "list", "--unknown").stdout, "without the rule it is unknown again"
 
 
 @pytest.mark.parametrize("meta", ["{}", '{"agent": "gpt"}', '{"agent": "codex", "case": "x", "exit": "1"}', "[]", "{"])

@@ -21,6 +21,7 @@ from locum.drill.report import Happening, Result, as_json
 from locum.engine.post_task import result
 from locum.engine.spool import Spool
 from locum.policy.failure import Failure, FailureKind
+from locum.policy.plan import Tier
 from locum.policy.task import Ending, PostTaskState, Run, RunState
 from locum.policy.usage import Tokens, Usage
 from locum.policy.vendor import VendorWindow
@@ -142,11 +143,15 @@ async def waiting(app, call, folder):
 
 
 async def unexplained(state):
-    """The ledger and the spool of a host on which a run failed for a reason that no rule knew."""
+    """The ledger and the spool of a host on which two runs failed for reasons that no rule knew."""
     ledger = await Ledger.open(state / "locum.db", plan_of(), START, InlineWorker())
-    run = await started(ledger)
-    Spool(state / "runs" / run.id).create("x")
-    await ledger.end_run(run.id, Ending(RunState.FAILED, exit=1), Failure(FailureKind.UNKNOWN, "what?"), START + 1)
+    for number, words in enumerate(("what?", "The moon"), 1):
+        run = await started(ledger, number, Tier("a", "codex", "acme"))
+        spool = Spool(state / "runs" / run.id)
+        spool.create("x")
+        spool.err.write_text(words)
+        failure = Failure(FailureKind.UNKNOWN, words)
+        await ledger.end_run(run.id, Ending(RunState.FAILED, exit=1), failure, START + number)
     await ledger.close()
 
 
@@ -167,12 +172,13 @@ async def rules_told(folder):
     limit = CORPUS / "claude-code" / "usage_limit.oauth" / "stdout"
     explained = told("explain", "--agent", "claude-code", "--exit", "1", "--stdout", str(limit))
     rule = ["--id", "mine", "--agent", "codex", "--kind", "crash", "--pattern", "The moon", "--said", "The moon"]
+    added, unknown = told("add", *rule), told("list", "--unknown")
     return {
         "signals explain": [explained],
         "signals list": [told("list")],
         "signals test": [told("test")],
-        "signals add": [told("add", *rule), {**told("remove", "mine"), "trials": 0, "kept": "", "daemon": RELOADED}],
-        "signals unknown": [told("list", "--unknown")],
+        "signals add": [added, {**told("remove", "mine"), "trials": 0, "kept": "", "daemon": RELOADED}],
+        "signals unknown": [unknown],
     }
 
 
