@@ -17,8 +17,8 @@ from locum.cli.terminal import clean
 from locum.words import count, due, from_iso, size
 
 INTERRUPTED = 130
-STEP = 10
-"""Per cent after which progress is told again where there is no terminal."""
+EVERY_S = 10.0
+"""Seconds after which progress is told again where there is no terminal."""
 
 Show = Callable[[Json], None]
 
@@ -106,17 +106,29 @@ def _bar() -> Iterator[Show]:
 
 
 class _Steps:
-    """Progress for a log: a line now and then."""
+    """Progress for a log: a line at the start, and another now and then. What came of it is told after it."""
 
     def __init__(self) -> None:
-        self.told = -STEP
+        from locum.clock import SystemClock
+
+        self.clock = SystemClock()
+        self.told_s: float | None = None
 
     def show(self, line: Json) -> None:
-        """Tell how far it is, if it is a good deal further than before."""
-        share = 100 * line["bytes_done"] // line["bytes"] if line["bytes"] else 0
-        if line["type"] == "progress" and line["files"] and share >= self.told + STEP:
-            self.told = share
-            click.echo(f"{share} % of {size(line['bytes'])} in {count(line['files'], 'file')}", err=True)
+        """Tell what there is to read, then how much of it was read, if that was not told just now."""
+        now_s = self.clock.monotonic()
+        if line["type"] != "progress" or not line["files"]:
+            return
+        if self.told_s is None:
+            self._tell(f"Importing {count(line['files'], 'transcript')}, {size(line['bytes'])}.", now_s)
+        elif now_s >= self.told_s + EVERY_S:
+            files = f"{line['files_done']:,} of {count(line['files'], 'transcript')}"
+            far = f"{size(line['bytes_done'])} of {size(line['bytes'])}"
+            self._tell(f"Read {files}, {far}: {line['counted']['total']:,} new tokens so far.", now_s)
+
+    def _tell(self, text: str, now_s: float) -> None:
+        self.told_s = now_s
+        click.echo(text, err=True)
 
 
 def _said(ended: Json) -> Iterator[str]:

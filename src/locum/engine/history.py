@@ -180,9 +180,12 @@ class History:
     async def _find(self, job: Import) -> list[tuple[Home, Order]]:
         """Every transcript of which something is still to be counted, oldest first: so its rows come nearly in time."""
         found: list[tuple[int, Home, Transcript]] = []
-        for home in job.homes:
+        for home in tuple(job.homes):
             tree = Tree(home.folder, home.levels)
             look = await self.sources.worker.aside(partial(tree.look, self.clock.now_ms() * 1_000_000))
+            if home.guessed and not tree.files and not tree.unread:
+                job.homes.remove(home)
+                continue
             if tree.full:
                 job.doubt(f"{home.folder}: there are more folders or files than are looked at")
             if tree.unread:

@@ -23,7 +23,7 @@ class Home:
     """A folder (by its real path) in which an agent keeps transcripts, and whose login is used there.
 
     `tiers` are those that people's own sessions there may be of, `accounts` theirs, else the one that a tier with this
-    home would have.
+    home would have. `guessed`: nobody said that this agent keeps transcripts there, so it counts only if it does.
     """
 
     agent: Agent
@@ -31,6 +31,7 @@ class Home:
     levels: list[Levels] = field(default_factory=list)
     tiers: list[str] = field(default_factory=list)
     accounts: set[str] = field(default_factory=set)
+    guessed: bool = False
 
     @property
     def account(self) -> str | None:
@@ -69,7 +70,11 @@ def histories(seats: Seats, agent: str | None, home: Path | None) -> list[Home]:
     agents = [each for name, each in seats.agents.items() if agent in (None, name)]
     named = _homes(seats, ((each, Seat("", home=home), "", None) for each in agents))  # whose login it is nobody said
     theirs = {(each.agent.name, each.folder): each for each in known}
+    for each in named.values():
+        each.guessed = agent is None
     there = [theirs.get(key, each) for key, each in named.items() if Path(each.folder).is_dir()]
+    if agent is None:  # what a variable of the environment names lies elsewhere
+        there = [each for each in there if Path(each.folder).is_relative_to(home.resolve())]
     if not there:
         whose = f"of {agent} " if agent else ""
         raise NotFoundError(

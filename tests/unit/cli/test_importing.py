@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from locum.clock import SystemClock
 from tests.unit.cli.daemon import answering, problem
 
 COUNTED = {"input": 900, "output": 200, "cache_read": 0, "cache_write": 0, "total": 1100}
@@ -49,12 +50,19 @@ def importing(*lines):
     return {("POST", "/import"): list(lines)}
 
 
-def test_progress_and_the_outcome_are_told(cli, tmp_path):
-    """Where nobody looks on, progress is a line now and then on standard error, and what came of it stands apart."""
-    with answering(tmp_path / "locum.sock", importing(progress(0), progress(1), progress(1), progress(2), ENDED)):
+def test_progress_and_the_outcome_are_told(cli, tmp_path, monkeypatch):
+    """Where nobody looks on, progress is a line each ten seconds on standard error; what came of it stands apart."""
+    times = iter([0.0, 1.0, 9.9, 10.0, 12.0, 60.0])
+    monkeypatch.setattr(SystemClock, "monotonic", lambda _: next(times))
+    listed = {**progress(0), "files": 0, "bytes": 0}
+    lines = (listed, progress(0), progress(1), progress(1), progress(2), ENDED)
+    with answering(tmp_path / "locum.sock", importing(*lines)):
         done = cli("import")
     assert done.exit_code == 0
-    assert done.stderr.splitlines() == [f"{share} % of 1.9M in 3 files" for share in (0, 30, 60)]
+    assert done.stderr.splitlines() == [
+        "Importing 3 transcripts, 1.9M.",
+        "Read 2 of 3 transcripts, 1.1M of 1.9M: 1,100 new tokens so far.",
+    ]
     first, *rest = done.stdout.splitlines()
     assert first == "Read 3 transcripts, 1.9M: 1,100 new tokens."
     assert [line.rpartition(" tokens for ")[2] for line in rest] == [

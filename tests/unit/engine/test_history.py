@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,22 @@ async def test_where_no_history_is(tmp_path: Path, home: tuple[Path, Truth]) -> 
     assert [each.folder for each in histories(seats, "claude-code", home[0])] == [str(home[0] / "projects")]
     assert histories(seats, None, home[0])[0].tiers == ["t0"]
     await rig.ledger.close()
+
+
+async def test_a_home_is_only_of_agents_that_have_something_there(tmp_path: Path, home: tuple[Path, Truth]) -> None:
+    """A folder that another agent could use as well, or that the environment names elsewhere, is not told of."""
+    chats = tmp_path / "runtime" / "projects" / "p" / "chats"
+    chats.mkdir(parents=True)
+    (chats / "s.jsonl").write_text("{}\n")
+    rig = await make(tmp_path, service(tmp_path / "tiers"))
+    plain = rig.boss.attempts.seats
+    elsewhere = replace(plain, environ={**plain.environ, "QWEN_RUNTIME_DIR": str(tmp_path / "runtime")})
+    ours = f"{home[0]}/projects"
+    async with running(rig):
+        for seats in (plain, elsewhere):
+            job = await imported(rig, histories(seats, None, home[0]))
+            assert [(each.agent.name, each.folder) for each in job.homes] == [("claude-code", ours)]
+        assert await counted(rig) == home[1].total
+        assert {each.path for each in await rig.ledger.transcripts.folders()} == {ours}
+        named = await imported(rig, histories(plain, "qwen", home[0]))
+        assert [(each.agent.name, each.folder) for each in named.homes] == [("qwen", ours)], "who is named is told"
