@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -151,8 +152,9 @@ def test_check_tells_every_problem_with_its_place(cli, tmp_path):
     assert (report["valid"], len(report["problems"]), report["problems"][0]["line"]) == (False, 2, 2)
 
 
-def test_serve_of_a_bad_file_starts_nothing(cli, tmp_path):
+def test_serve_of_a_bad_file_starts_nothing(cli, tmp_path, monkeypatch):
     """The daemon refuses to start with 78, which systemd is told not to retry."""
+    monkeypatch.setitem(sys.modules, "rich", sys.modules.get("rich"))  # which a daemon does without, and tests do not
     (tmp_path / "service.json").write_text("{")
     found = cli("--state", "state", "serve")
     assert found.exit_code == 78
