@@ -24,7 +24,7 @@ from locum.errors import ConflictError, LocumError, StateError
 from locum.policy.board import Event
 from locum.policy.transcript import Transcript
 from locum.policy.usage import NO_TOKENS, Payer, Tokens
-from locum.store.bulk import Share
+from locum.store.transcripts import Share
 
 log = structlog.get_logger(__name__)
 

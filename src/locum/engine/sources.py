@@ -29,7 +29,9 @@ from locum.policy.gate import Place, placed
 from locum.policy.report import payer_of
 from locum.policy.transcript import Transcript
 from locum.policy.usage import Payer, Usage
+from locum.policy.vendor import VendorWindow
 from locum.store.ledger import Ledger
+from locum.store.transcripts import Share
 from locum.store.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,9 @@ COARSE_MS = 2_000
 """How much earlier than it was written a file may say it was: what it holds is then looked at row by row."""
 DISK_PAUSE = 2.0
 """Seconds before what the disk refused is tried again."""
+ROWS_A_COMMIT = 2_000
+SHARES_A_COMMIT = 256
+"""What is committed at once, at most: other writers wait no longer than that takes."""
 
 
 @dataclass
@@ -71,6 +76,37 @@ class Watched:
         if self.tree.full:
             return "there are more folders or files than are watched"
         return self.tree.unread or next(iter(self.troubles.values()), "")
+
+
+@dataclass
+class _Gathered:
+    """What was read, and is to be committed at once: a commit costs a sync, however much is in it.
+
+    `places` is how far files were read, and whether that was told by a share, `done` what then is not pending any more.
+    """
+
+    shares: list[Share] = field(default_factory=list)
+    limits: list[VendorWindow] = field(default_factory=list)
+    places: list[tuple[Watched, Transcript, bool]] = field(default_factory=list)
+    done: list[tuple[Watched, str]] = field(default_factory=list)
+    rows: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it is enough for a commit."""
+        return self.rows >= ROWS_A_COMMIT or len(self.shares) >= SHARES_A_COMMIT
+
+    def add(self, watched: Watched, share: Share) -> None:
+        """A part of a transcript has told something."""
+        self.shares.append(share)
+        self.places.append((watched, share.found, True))
+        self.rows += len(share.usages)
+
+    def clear(self) -> None:
+        """It is committed."""
+        for each in (self.shares, self.limits, self.places, self.done):
+            each.clear()
+        self.rows = 0
 
 
 @dataclass
@@ -228,25 +264,42 @@ class Sources:
 
     async def _read_all(self) -> None:
         """Read everything that is pending; what the ledger cannot take stays so."""
-        for each in self.watched:
-            for path in list(each.pending):
-                if self.stopping.is_set():
-                    return
-                try:
-                    await self._read(each, path)
-                    each.troubles.pop(path, None)
-                except FileNotFoundError:
-                    pass  # it is gone again
-                except StateError:
-                    raise
-                except OSError as error:
-                    each.troubles[path] = f"{path}: {(error.strerror or str(error)).lower()}"
-                except Exception:
-                    log.exception("transcript_not_understood", path=path)  # a bug of ours costs this file its count
-                    each.troubles[path] = (
-                        f"{path}: locum itself failed to read it: its log says how; please report that"
-                    )
-                each.pending.pop(path, None)
+        gathered = _Gathered()
+        pending = [(watched, path) for watched in self.watched for path in watched.pending]
+        for each, path in pending:
+            if self.stopping.is_set():
+                break
+            try:
+                await self._read(each, path, gathered)
+                each.troubles.pop(path, None)
+            except FileNotFoundError:
+                pass  # it is gone again
+            except StateError:
+                raise
+            except OSError as error:
+                each.troubles[path] = f"{path}: {(error.strerror or str(error)).lower()}"
+            except Exception:
+                log.exception("transcript_not_understood", path=path)  # a bug of ours costs this file its count
+                each.troubles[path] = f"{path}: locum itself failed to read it: its log says how; please report that"
+            gathered.done.append((each, path))
+        await self._count(gathered)
+
+    async def _count(self, gathered: _Gathered) -> None:
+        """Commit what was gathered, and gather anew."""
+        now_ms = self.clock.now_ms()
+        if gathered.shares:
+            found = await self.ledger.transcripts.record(gathered.shares, now_ms)
+            if found.events:
+                self.bell.ring()
+        if gathered.limits:
+            await self.ledger.saw_vendor(gathered.limits)
+        for watched, place, told in gathered.places:
+            if told:
+                watched.last_counted_ms = now_ms
+            _was_read(watched, place, saved=told)
+        for watched, path in gathered.done:
+            watched.pending.pop(path, None)
+        gathered.clear()
 
     async def _keep(self) -> None:
         """Keep how far files were read of which no row told anything."""
@@ -255,7 +308,7 @@ class Sources:
                 await self.ledger.transcripts.save([each.read[path] for path in sorted(each.unsaved)])
                 each.unsaved.clear()
 
-    async def _read(self, watched: Watched, path: str) -> None:
+    async def _read(self, watched: Watched, path: str, gathered: _Gathered) -> None:
         """Read what was added to one transcript, chunk by chunk."""
         home = watched.home
         known = watched.read.get(path) or Transcript(path, home.agent.name, watched.since_ms)
@@ -264,26 +317,16 @@ class Sources:
             while not self.stopping.is_set() and (split := stretch.read()) is not None:
                 usages, limits = self._understood(home, stretch, split)
                 payer = self.payer(home, stretch.known.session)
-                place = stretch.place()
-                if usages:
-                    found = await self.ledger.transcripts.record(place, payer, usages, self.clock.now_ms())
-                    watched.last_counted_ms = self.clock.now_ms()
-                    if found.events:
-                        self.bell.ring()
                 if limits and payer.account:
-                    await self.ledger.saw_vendor(readings(payer.account, limits, self.clock.now_ms()))
-                self._was_read(watched, place, saved=bool(usages))
+                    gathered.limits += readings(payer.account, limits, self.clock.now_ms())
+                if usages:
+                    gathered.add(watched, Share(stretch.place(), payer, usages))
+                if gathered.full:
+                    await self._count(gathered)
                 await anyio.lowlevel.checkpoint()
-            self._was_read(watched, stretch.place(), saved=False)
+            gathered.places.append((watched, stretch.place(), False))
         finally:
             stretch.close()
-
-    def _was_read(self, watched: Watched, place: Transcript, *, saved: bool) -> None:
-        if saved:
-            watched.unsaved.discard(place.path)
-        elif place != watched.read.get(place.path):
-            watched.unsaved.add(place.path)
-        watched.read[place.path] = place
 
     def _understood(self, home: Home, stretch: Stretch, split: Split) -> tuple[list[Usage], list[Signal]]:
         """What a chunk tells: usage from when on the file counts, and the last reading of each vendor's window."""
@@ -318,6 +361,15 @@ class Sources:
         if place is not None:
             return payer_of(home.agent.name, place, session)
         return Payer(home.agent.name, account=home.account, session=session)
+
+
+def _was_read(watched: Watched, place: Transcript, *, saved: bool) -> None:
+    """A file was read that far, which the ledger knows already (`saved`) or is still to be told."""
+    if saved:
+        watched.unsaved.discard(place.path)
+    elif place != watched.read.get(place.path):
+        watched.unsaved.add(place.path)
+    watched.read[place.path] = place
 
 
 def _is_news(watched: Watched, path: str, state: State) -> bool:

@@ -7,23 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from locum.policy.task import Run
-from locum.policy.transcript import Transcript
 from locum.policy.usage import LARGEST, NO_TOKENS, Payer, Tokens, Usage
 from locum.store import tally, transcripts
 from locum.store.codec import Write
 from locum.store.tally import HOUR_MS, moment, scopes_of
+from locum.store.transcripts import Share
 
 _Counts = tuple[int, int, int, int]
 _NONE: _Counts = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What a part of a transcript told, who pays for it, and how far it was read with that. `payer` has no run."""
-
-    found: Transcript
-    payer: Payer
-    usages: Sequence[Usage]
 
 
 def record(tx: Write, shares: Sequence[Share], now_ms: int) -> list[Tokens]:

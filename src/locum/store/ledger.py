@@ -187,9 +187,9 @@ class Ledger:
 
     async def record_outside(self, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Recorded:
         """As `record`, for a session that is not ours; what a run in progress spends in it is left to that run."""
-        return await self._write(lambda tx: transcripts.record(tx, payer, usages, now_ms))
+        return await self._write(lambda tx: transcripts.record(tx, [(payer, usages)], now_ms))
 
-    async def record_history(self, shares: Sequence[bulk.Share], now_ms: int) -> list[Tokens]:
+    async def record_history(self, shares: Sequence[transcripts.Share], now_ms: int) -> list[Tokens]:
         """Count parts of transcripts and keep how far they were read, all or nothing; returns what was new in each.
 
         No budget acts and no block begins before `look_back`.

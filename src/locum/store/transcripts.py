@@ -24,6 +24,15 @@ class Folder:
     since_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a part of a transcript told, who pays for it, and how far it was read with that. `payer` has no run."""
+
+    found: Transcript
+    payer: Payer
+    usages: Sequence[Usage]
+
+
 class Transcripts:
     """The rows of `source` and `transcript`. Every method that changes something is one transaction."""
 
@@ -61,15 +70,16 @@ class Transcripts:
 
         return await self._database.read(script)
 
-    async def record(self, found: Transcript, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Recorded:
-        """Keep how far a transcript was read, and count what that told: both, or neither.
+    async def record(self, shares: Sequence[Share], now_ms: int) -> Recorded:
+        """Keep how far transcripts were read, and count what that told, share by share: all of it, or nothing.
 
-        `payer` has no run: what belongs to one all the same is left to it, or given to it when it has ended.
+        What belongs to a run is left to it, or given to it when it has ended.
         """
 
         def script(tx: Write) -> Recorded:
-            save(tx, found)
-            return record(tx, payer, usages, now_ms)
+            for share in shares:
+                save(tx, share.found)
+            return record(tx, ((share.payer, share.usages) for share in shares), now_ms)
 
         return await self._database.write(script)
 
@@ -99,24 +109,31 @@ def save(tx: Write, found: Transcript) -> None:
     tx.run("save_transcript", **{name: getattr(found, name) for name in Transcript.__slots__})
 
 
-def record(tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Recorded:
-    """Count usage of sessions that are not ours, each row for whom it is.
+def record(tx: Write, told: Iterable[tuple[Payer, Sequence[Usage]]], now_ms: int) -> Recorded:
+    """Count usage of sessions that are not ours, each row for whom it is; then look at the budgets of all of them.
 
     A run in progress counts its session by itself, all of it. What is dated within one that has ended came late and is
     added to it (and taken back, where the agent's own total already holds it).
     """
     events = brakes.settle(tx, now_ms)
     added = NO_TOKENS
-    for run, theirs in by_run(tx, payer, usages, now_ms):
-        if run is None:
-            tokens = tally.add(tx, payer, theirs, now_ms)
-            events += brakes.check_payer(tx, payer, now_ms) if tokens else ()
-        elif run.ended_ms is None:
-            continue
-        else:
-            tokens = tally.add(tx, run.payer, theirs, now_ms)
-            events += brakes.check(tx, run.chain, run.tier, now_ms) if tokens else ()
-        added += tokens
+    payers: dict[Payer, None] = {}
+    late: dict[str, Run] = {}
+    for payer, usages in told:
+        for run, theirs in by_run(tx, payer, usages, now_ms):
+            if run is None:
+                tokens = tally.add(tx, payer, theirs, now_ms)
+                payers |= {replace(payer, session=None): None} if tokens else {}
+            elif run.ended_ms is None:
+                continue
+            else:
+                tokens = tally.add(tx, run.payer, theirs, now_ms)
+                late |= {run.id: run} if tokens else {}
+            added += tokens
+    for payer in payers:
+        events += brakes.check_payer(tx, payer, now_ms)
+    for run in late.values():
+        events += brakes.check(tx, run.chain, run.tier, now_ms)
     return Recorded(added, events)
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from locum.engine import sources
 from locum.engine.stretch import Stretch
 from tests.unit.engine.watching import Unheard, save, service, watching
 from tests.unit.web.sessions import BUDGET, Session, counted, holds, row, until, used
@@ -122,6 +123,28 @@ async def test_a_row_without_a_date_counts_when_its_file_was_written(boss, tmp_p
     del undated["timestamp"]
     Unheard(boss, tmp_path).write(json.dumps(undated).encode() + b"\n")
     await counted(boss, 5)
+
+
+async def test_files_that_come_together_share_a_commit(boss, tmp_path, monkeypatch):
+    """A commit costs a sync: hundreds of new files take a few, each of a bounded size, and every row counts once."""
+    good, sizes = boss.ledger.transcripts.record, []
+
+    async def seen(shares, now_ms):
+        sizes.append(len(shares))
+        return await good(shares, now_ms)
+
+    monkeypatch.setattr(boss.ledger.transcripts, "record", seen)
+    monkeypatch.setattr(sources, "SHARES_A_COMMIT", 64)
+    made = tmp_path / "made"
+    made.mkdir()
+    for number in range(200):
+        (made / f"s-{number}.jsonl").write_bytes(row(f"s-{number}", f"m{number}", 1))
+    projects = tmp_path / ".claude/projects"
+    projects.mkdir(parents=True)
+    made.rename(projects / "-srv-project")
+    boss.sources.events.tell(projects / "-srv-project")
+    await counted(boss, 200)
+    assert (sum(sizes), max(sizes), len(sizes)) == (200, 64, 4)
 
 
 async def test_subagents_and_threads_count_too(boss, tmp_path):

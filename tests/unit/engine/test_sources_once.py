@@ -23,7 +23,7 @@ from locum.policy.report import payer_of
 from locum.policy.task import Ending, Run, RunState
 from locum.policy.usage import Tokens, Usage
 from locum.store import transcripts
-from locum.store.bulk import Share
+from locum.store.transcripts import Share
 from locum.words import iso
 from tests.ledgers import task_of
 from tests.unit.engine.watching import service
@@ -173,8 +173,8 @@ class World:
         """The disk refuses the commit in its midst; then the daemon begins anew."""
         kept = transcripts.record
 
-        def refuse(tx, payer, usages, now_ms):
-            kept(tx, payer, usages, now_ms)
+        def refuse(tx, told, now_ms):
+            kept(tx, told, now_ms)
             raise StateError("full")
 
         transcripts.record = refuse

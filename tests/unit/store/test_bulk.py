@@ -17,8 +17,8 @@ from locum.policy.task import Ending, RunState
 from locum.policy.transcript import Transcript
 from locum.policy.usage import LARGEST, NO_TOKENS, Payer, Tokens, Usage
 from locum.policy.window import Block, Lifetime, Rolling
-from locum.store.bulk import Share
 from locum.store.ledger import Ledger
+from locum.store.transcripts import Share
 from tests.ledgers import HOUR, START, A, budget, crossings, held, opened, plan_of, started
 
 pytestmark = pytest.mark.anyio

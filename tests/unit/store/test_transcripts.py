@@ -12,7 +12,7 @@ from locum.policy.plan import Chain
 from locum.policy.report import payer_of
 from locum.policy.task import Ending, RunState
 from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage
-from locum.store.transcripts import Transcript, save
+from locum.store.transcripts import Share, Transcript, save
 from tests.ledgers import HOUR, START, A, B, C, budget, held, opened, plan_of, started
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +74,7 @@ async def test_what_cannot_be_counted_is_not_kept_as_read(ledger):
 
 async def test_usage_of_an_account_that_several_tiers_share_moves_no_tier(ledger):
     """It counts for the account and as nobody's; no tier and no chain has used it, and no budget is over."""
-    await ledger.transcripts.record(FILE, SHARED, [Usage("m", Tokens(5000), at_ms=START)], START)
+    await ledger.transcripts.record([Share(FILE, SHARED, [Usage("m", Tokens(5000), at_ms=START)])], START)
     scopes = ("account:acme", "unattributed", "total", "chain:default", "tier:a", "tier:b")
     assert [await spent(ledger, scope) for scope in scopes] == [5000, 5000, 5000, 0, 0, 0]
     assert held(ledger) == {}
@@ -82,9 +82,11 @@ async def test_usage_of_an_account_that_several_tiers_share_moves_no_tier(ledger
 
 async def test_usage_of_the_only_tier_fires_its_budgets(ledger):
     """What a person spends is spent: the chain's budget holds the tier, once."""
-    found = await ledger.transcripts.record(FILE, ON_B, [Usage("m", Tokens(1000), at_ms=START)], START)
+    found = await ledger.transcripts.record([Share(FILE, ON_B, [Usage("m", Tokens(1000), at_ms=START)])], START)
     assert (found.tokens.total, set(held(ledger))) == (1000, {"rung:default/b"})
-    assert not (await ledger.transcripts.record(FILE, ON_B, [Usage("m", Tokens(1000), at_ms=START)], START)).events
+    assert not (
+        await ledger.transcripts.record([Share(FILE, ON_B, [Usage("m", Tokens(1000), at_ms=START)])], START)
+    ).events
 
 
 @pytest.mark.parametrize("payer", [ON_B, SHARED, Payer("command", session="s")])
@@ -92,9 +94,9 @@ async def test_what_was_counted_before_a_run_told_its_session_becomes_the_runs(l
     """The transcript was read first: its tokens move to the run, so that the agent's own total adds nothing."""
     run = await started(ledger)
     rows = [Usage("m1", Tokens(7, 3), at_ms=START), Usage("m2", Tokens(cache_read=40), at_ms=START)]
-    await ledger.transcripts.record(FILE, payer, rows, START)
+    await ledger.transcripts.record([Share(FILE, payer, rows)], START)
     before = Usage("m0", Tokens(100), at_ms=START - HOUR)
-    await ledger.transcripts.record(FILE, payer, [before], START)
+    await ledger.transcripts.record([Share(FILE, payer, [before])], START)
     await ledger.saw_session(run.id, "s", START)
     await ledger.record(run.id, rows, START)
     assert await ledger.run_tokens(run.id) == Tokens(7, 3, 40)
@@ -112,10 +114,10 @@ async def test_a_row_that_comes_after_its_runs_end_is_the_runs(ledger):
         await ledger.record(run.id, [Usage(f"a{number}", Tokens(10), at_ms=START)], START)
         await ledger.end_run(run.id, replace(DONE, total=total), None, START + 100)
         late = [Usage(f"b{number}", Tokens(20), session=f"s{number}", at_ms=START + 50)]
-        await ledger.transcripts.record(FILE, SHARED, late, START + 200)
+        await ledger.transcripts.record([Share(FILE, SHARED, late)], START + 200)
         assert await ledger.run_tokens(run.id) == Tokens(30)
     person = [Usage("c", Tokens(1), session="s1", at_ms=START + 100)]
-    assert (await ledger.transcripts.record(FILE, SHARED, person, START + 200)).tokens == Tokens(1)
+    assert (await ledger.transcripts.record([Share(FILE, SHARED, person)], START + 200)).tokens == Tokens(1)
     assert await spent(ledger, "unattributed") == 1
     assert await spent(ledger, "total") == 61
 
@@ -125,7 +127,9 @@ async def test_a_run_in_progress_counts_its_session_by_itself(ledger):
     run = await started(ledger)
     await ledger.saw_session(run.id, "s", START)
     for at_ms in (START - HOUR, START, None):
-        found = await ledger.transcripts.record(FILE, ON_B, [Usage(f"m{at_ms}", Tokens(5), at_ms=at_ms)], START)
+        found = await ledger.transcripts.record(
+            [Share(FILE, ON_B, [Usage(f"m{at_ms}", Tokens(5), at_ms=at_ms)])], START
+        )
         assert found.tokens == NO_TOKENS
     assert FILE.path in await ledger.transcripts.below("command", "/home/u/.x")
     await ledger.end_run(run.id, DONE, None, START)
