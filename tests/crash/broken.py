@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
@@ -14,6 +14,8 @@ from locum.engine.runner import Runner
 from locum.policy.task import Run, Task
 from locum.policy.usage import Usage
 from locum.store.ledger import Ledger
+from locum.store.transcripts import Share, Transcripts
+from locum.store.views import Recorded
 
 LATER = 3.0
 """Seconds by which a broken daemon is late."""
@@ -105,6 +107,18 @@ def blaming() -> None:
     Ledger.ask_stop = ask_stop  # type: ignore[method-assign,assignment]
 
 
+def careless() -> None:
+    """How far transcripts were read is on record before what they told."""
+    record = Transcripts.record
+
+    async def in_two(self: Transcripts, shares: Sequence[Share], now_ms: int) -> Recorded:
+        await self.save([share.found for share in shares])
+        await anyio.sleep(LATER)
+        return await record(self, shares, now_ms)
+
+    Transcripts.record = in_two  # type: ignore[method-assign]
+
+
 def _in_background(work: Callable[..., Any], *args: Any) -> None:
     """Do it when there is time, as a daemon does that does not wait for its disk."""
     import asyncio
@@ -116,5 +130,5 @@ def _in_background(work: Callable[..., Any], *args: Any) -> None:
 
 _TASKS: set[Any] = set()
 BREAK: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (doubled, forgetful, abandoning, hasty, halving, eager, blaming)
+    each.__name__: each for each in (doubled, forgetful, abandoning, hasty, halving, eager, blaming, careless)
 }

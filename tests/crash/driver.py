@@ -157,6 +157,10 @@ class Driver:
                     earth.cancel(task["id"])
             time.sleep(0.1)
         problems = [f"task {task['title']!r} does not end: it is {task['state']}" for task in left]
+        if (ended := earth.imports()) != "done":
+            problems.append(f"the last import has ended as {ended!r}")
+        while earth.counted_of_people() < sum(earth.people.spent.values()) and time.monotonic() < end:
+            time.sleep(0.1)
         problems += [f"audit: {problem}" for problem in earth.client.get("/audit")["problems"]]
         if (code := earth.stop()) != 0:
             problems.append(f"the last daemon ended with code {code}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from locum.errors import ConflictError, NotFoundError
 from tests.crash.books import Account
+from tests.crash.people import TIER, People
 from tests.harness import Daemon, scripted, seconds_until
 
 DOOMED = 20
@@ -53,7 +54,10 @@ ENDS: dict[str, tuple[str, str]] = {
     "doomed": ("cancelled", r""),
     "gone": ("failed", r""),
 }
-STIRS = ("work", "fall", "patient", "budget", "rolling", "cancel", "steer", "settle", "give_up", "reload", "reject")
+STIRS = (
+    *("work", "fall", "patient", "budget", "rolling", "cancel", "steer", "settle", "give_up", "reload", "reject"),
+    *("session", "import"),
+)
 
 
 class Field(Daemon):
@@ -64,6 +68,9 @@ class Field(Daemon):
         self.stage = folder / "stage"
         self.stage.mkdir(parents=True)
         self.account = Account(self.stage)
+        self.people = People(self.stage, chance)
+        self.watches = False
+        """Whether the daemon was ever seen to watch people's home: what is written from then on counts."""
         self.sent: list[str] = []
         """The title of every task that was submitted, acknowledged or not."""
         self.tasks: dict[str, str] = {}
@@ -100,6 +107,10 @@ class Field(Daemon):
                     "usage_reset": {"block": "5h"},
                 },
                 "rolling": {"tiers": tiers("rolling", rolling_a=rolling)},
+                "people": {
+                    "tiers": [{"name": TIER, "agent": "claude-code", "home": str(self.people.home)}],
+                    "usage_reset": "all",
+                },
             },
             "limits": {"stop_grace": "1s", "min_free": "1M", "retention": "10s"},
         }
@@ -133,6 +144,10 @@ class Field(Daemon):
         """How a chain stands."""
         found: dict[str, Any] = self.client.get("/status")["chains"][chain]
         return found
+
+    def counted_of_people(self) -> int:
+        """How many tokens of people's sessions are counted."""
+        return int(self.client.get("/usage")["tiers"][TIER]["totals"]["total"])
 
     # ── stirs: each is one round, cut short wherever the daemon dies ─────────────────────────────────────
 
@@ -226,6 +241,22 @@ class Field(Daemon):
         finally:
             self.configure(self.service)
         self.client.post("/reload")
+
+    def stir_session(self) -> None:
+        """People work beside it, in a home that it watches."""
+        self.watches = self.watches or bool(self.client.get("/status")["usage_sources"]["homes"])
+        if self.watches:
+            self.people.work()
+
+    def stir_import(self) -> None:
+        """There is more history, and it is imported."""
+        self.people.remember()
+        self.imports()
+
+    def imports(self) -> str:
+        """Import all history; how that ended, "" when nobody said so."""
+        order = {"agent": "claude-code", "home": str(self.people.attic)}
+        return {told["type"]: told for told in self.client.lines("/import", order)}.get("ended", {}).get("state", "")
 
     def bump(self, length: str) -> None:
         """Take `steered` off its first tier by hand."""

@@ -14,6 +14,7 @@ from locum.engine.process import marked
 from tests.crash.books import TYPES, Ledger, prompts
 from tests.crash.driver import Driver
 from tests.crash.field import ENDS, SECRET, Field
+from tests.crash.people import TIER
 
 HANDOVER = "[hand-over note from locum"
 Figures = dict[str, int]
@@ -40,20 +41,23 @@ def examine(driver: Driver) -> tuple[list[str], Figures]:
 
 
 def tokens(earth: Field, ledger: Ledger) -> Iterator[str]:
-    """Every run has spent exactly what its agent issued; so have tiers, and so has the whole."""
+    """Every run has spent exactly what its agent issued, people what their sessions say; so have tiers, and the whole."""
     sums = ", ".join(f"SUM({kind})" for kind in TYPES)
     issued = earth.account.read().spent
     counted = {
         row[0]: Counter(dict(zip(TYPES, row[1:], strict=True)))
-        for row in ledger.all(f"SELECT run, {sums} FROM entry GROUP BY run")
+        for row in ledger.all(f"SELECT run, {sums} FROM entry WHERE run IS NOT NULL GROUP BY run")
     }
     yield from _compare("run", issued, counted)
-    by_tier: dict[str, Counter[str]] = {}
+    rows = ledger.all(f"SELECT COALESCE(tier, 'nobody'), {sums} FROM entry WHERE run IS NULL GROUP BY tier")
+    people = {TIER: earth.people.spent, "nobody": earth.people.history}
+    yield from _compare("people", people, {row[0]: Counter(dict(zip(TYPES, row[1:], strict=True))) for row in rows})
+    by_tier: dict[str, Counter[str]] = {TIER: earth.people.spent}
     for run, spent in issued.items():
         by_tier.setdefault(earth.account.tiers[run], Counter()).update(spent)
     rows = ledger.all(f"SELECT substr(scope, 6), {sums} FROM bucket WHERE scope LIKE 'tier:%' GROUP BY scope")
     yield from _compare("tier", by_tier, {row[0]: Counter(dict(zip(TYPES, row[1:], strict=True))) for row in rows})
-    total = sum(issued.values(), Counter())
+    total = sum((*issued.values(), *people.values()), Counter())
     rows = ledger.all(f"SELECT 'all', {sums} FROM bucket WHERE scope = 'total' GROUP BY scope")
     yield from _compare(
         "ledger", {"all": total}, {row[0]: Counter(dict(zip(TYPES, row[1:], strict=True))) for row in rows}
@@ -207,7 +211,8 @@ def secrets(earth: Field) -> Iterator[str]:
 def _figures(driver: Driver, ledger: Ledger) -> Figures:
     """What there was, and how much of it is lost or there twice: counted apart from the problems."""
     found = [how for life in driver.lives for _, how in life.told]
-    issued = sum(driver.earth.account.spent.values(), Counter()).total()
+    people = driver.earth.people
+    issued = sum((*driver.earth.account.spent.values(), people.spent, people.history), Counter()).total()
     [counted] = ledger.column("SELECT COALESCE(SUM(input + output + cache_read + cache_write), 0) FROM entry")
     states = Counter(dict(ledger.all("SELECT state, COUNT(*) FROM task GROUP BY state")))
     known = set(ledger.column("SELECT id FROM task"))
@@ -216,6 +221,8 @@ def _figures(driver: Driver, ledger: Ledger) -> Figures:
         "at named points": sum(life.kill is not None and life.kill.point is not None for life in driver.lives),
         "tokens issued": issued,
         "tokens counted": counted,
+        "of people's sessions": people.spent.total(),
+        "of history": people.history.total(),
         "tasks": states.total(),
         "done": states["done"],
         "cancelled": states["cancelled"],

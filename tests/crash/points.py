@@ -160,12 +160,29 @@ _RECONFIGURING = (
     _after("reloaded", "locum.engine.supervisor.Supervisor.reload", "reload", 3, 2),
 )
 
+_WATCHING = (
+    *_both("home-begun", "locum.store.transcripts.Transcripts.begin", "idle", 1),
+    _after("transcript-read", "locum.engine.sources.Sources._understood", "session"),
+    *_both("transcripts-counted", "locum.store.transcripts.Transcripts.record", "session"),
+    *_both("places-kept", "locum.store.transcripts.Transcripts.save", "session"),
+    *_both("places-forgotten", "locum.store.transcripts.Transcripts.forget", "session"),
+)
+_IMPORTING = (
+    _after("history-found", "locum.engine.history.History._find", "import", 2),
+    *_both("history-counted", "locum.store.ledger.Ledger.record_history", "import", 2),
+    Point("history-half-written", "locum.store.bulk._Batch.write", When.BEFORE, "import", 2),
+    *_both("reached-back", "locum.store.transcripts.Transcripts.reach_back", "import", 2),
+    _after("looked-back", "locum.store.ledger.Ledger.look_back", "import", 2),
+)
+
 POINTS: tuple[Point, ...] = (
     *_STARTING,
     *_TAKING_TASKS,
     *_COMMITTING,
     *_STARTING_RUNS,
     *_READING,
+    *_WATCHING,
+    *_IMPORTING,
     *_ENDING_RUNS,
     *_STOPPING_RUNS,
     *_STOPPING_THE_DAEMON,

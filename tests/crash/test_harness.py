@@ -30,6 +30,7 @@ CAUGHT: dict[str, tuple[list[Kill], str]] = {
     "hasty": ([SOON] * 2, "was acknowledged and is lost"),
     "halving": ([SOON] * 2, "does not end"),
     "eager": ([SOON] * 2, "of which the ledger knows nothing"),
+    "careless": ([Kill(None, delay=1.2, stir="session")] * 2, "people-a: .* tokens lost"),
     "blaming": ([Kill(BY_NAME["shutdown-term-sent"], stir="stop")] * 2, "went the wrong way: steady:crash"),
 }
 
