@@ -9,7 +9,7 @@ from pathlib import Path
 
 from locum.agents.base import Agent, Line, Mark, Source
 from locum.engine.spool import LONGEST_LINE, MOST, REMEMBERED
-from locum.engine.stretch import Stretch, before, mark_of, opened
+from locum.engine.stretch import Stretch, before, mark_of, opened, trouble_of
 from locum.policy.transcript import Transcript
 from locum.policy.usage import Tokens, Usage
 
@@ -25,12 +25,13 @@ KEYS_KEPT = 50_000
 class Piece:
     """What a part of a transcript has told, and how far it was read with that. `size` bytes of it were looked at.
 
-    Usages without a session are of the one that `found` names.
+    Usages without a session are of the one that `found` names. `trouble`: why not all was read so far, for people.
     """
 
     found: Transcript
     usages: list[Usage]
     size: int
+    trouble: str = ""
 
 
 def scan(agent: Agent, known: Transcript, folder: str, owners: frozenset[int]) -> Iterator[Piece]:
@@ -47,7 +48,7 @@ def scan(agent: Agent, known: Transcript, folder: str, owners: frozenset[int]) -
     try:
         reader = _Reader(agent, stretch)
         for usages, size in reader.pieces():
-            yield Piece(reader.left(), usages, size)
+            yield Piece(reader.left(), usages, size, trouble_of(stretch.size, cut=reader.cut))
     finally:
         stretch.close()
 
@@ -67,6 +68,7 @@ class _Reader:
     def __post_init__(self) -> None:
         """Begin where it was left."""
         known, self.descriptor = self.stretch.known, self.stretch.descriptor
+        self.cut = known.skipping
         self.position, self.skipping, self.end = known.position, known.skipping, min(self.stretch.size, MOST)
         self.session = known.session or self.agent.session_of(Path(known.path))
         self.message, self.model, self.since_ms = known.message, known.model, known.since_ms
@@ -118,7 +120,7 @@ class _Reader:
             for first, behind in self._telling(begin, whole):
                 self._read(bytes(view[first:behind]), self.position + first)
         if not whole and (self.skipping or self.filled > LONGEST_LINE):
-            whole, self.skipping = self.filled, True
+            whole, self.skipping, self.cut = self.filled, True, True
         self._leave(whole)
 
     def _leave(self, whole: int) -> None:

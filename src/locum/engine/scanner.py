@@ -50,6 +50,7 @@ def _read(order: Order) -> Iterator[Told]:
     trouble = ""
     try:
         for piece in scan(AGENTS[order.known.agent], order.known, order.folder, order.owners):
+            trouble = piece.trouble
             yield Told(order.number, piece)
     except FileNotFoundError:
         pass  # it was removed: what it held is nobody's any more

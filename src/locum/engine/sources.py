@@ -270,8 +270,11 @@ class Sources:
             if self.stopping.is_set():
                 break
             try:
-                await self._read(each, path, gathered)
-                each.troubles.pop(path, None)
+                before = each.troubles.pop(path, "")
+                if trouble := await self._read(each, path, gathered):
+                    each.troubles[path] = f"{path}: {trouble}"
+                    if each.troubles[path] != before:
+                        log.warning("transcript_not_read_whole", path=path, why=trouble)
             except FileNotFoundError:
                 pass  # it is gone again
             except StateError:
@@ -308,8 +311,8 @@ class Sources:
                 await self.ledger.transcripts.save([each.read[path] for path in sorted(each.unsaved)])
                 each.unsaved.clear()
 
-    async def _read(self, watched: Watched, path: str, gathered: _Gathered) -> None:
-        """Read what was added to one transcript, chunk by chunk."""
+    async def _read(self, watched: Watched, path: str, gathered: _Gathered) -> str:
+        """Read what was added to one transcript, chunk by chunk; why not all of it, "" when it was."""
         home = watched.home
         known = watched.read.get(path) or Transcript(path, home.agent.name, watched.since_ms)
         stretch = opened(known, home.folder, owners(home.folder))
@@ -325,6 +328,7 @@ class Sources:
                     await self._count(gathered)
                 await anyio.lowlevel.checkpoint()
             gathered.places.append((watched, stretch.place(), False))
+            return stretch.trouble
         finally:
             stretch.close()
 
@@ -336,6 +340,7 @@ class Sources:
         usages: list[Usage] = []
         limits: dict[tuple[str | None, str | None], Signal] = {}
         for offset, data, cut in split:
+            stretch.cut |= cut
             if not lines.holds(data, agent.tells):
                 continue
             told = Line(Source.TRANSCRIPT, data, offset, "", cut, session, known.since_ms, message, model)

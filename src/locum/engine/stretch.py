@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from locum.engine.spool import CHUNK, MOST, REMEMBERED, Splitter
+from locum import words
+from locum.engine.spool import CHUNK, LONGEST_LINE, MOST, REMEMBERED, Splitter
 from locum.files import open_regular
 from locum.policy.transcript import Transcript
 
@@ -26,10 +27,18 @@ class Stretch:
     descriptor: int
     size: int
     mtime_ns: int
+    cut: bool = field(init=False)
+    """Whether a line was too long, and its rest passed over."""
     _split: Splitter = field(init=False)
 
     def __post_init__(self) -> None:
         self._split = Splitter(self.known.position, self.known.skipping)
+        self.cut = self.known.skipping
+
+    @property
+    def trouble(self) -> str:
+        """Why not all of it was read, for people; "" when it was."""
+        return trouble_of(self.size, cut=self.cut)
 
     def read(self) -> Iterator[tuple[int, bytes, bool]] | None:
         """The lines that end within the next chunk, each with its offset and whether it lost its end; None: no more.
@@ -96,6 +105,13 @@ def _check(path: str, descriptor: int, ours: bool, folder: str) -> None:
     real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - a text that may hold anything
     if not real.startswith(f"{folder}/"):
         raise OSError(errno.EXDEV, "it lies outside its agent's home, behind a link", path)
+
+
+def trouble_of(size: int, *, cut: bool) -> str:
+    """Why not all of a transcript was read, for people; "" when it was. `cut`: one of its lines was too long."""
+    if size > MOST:
+        return f"only its first {words.size(MOST)} are read"
+    return f"a line of more than {words.size(LONGEST_LINE)} was passed over" if cut else ""
 
 
 def before(descriptor: int, position: int) -> bytes:

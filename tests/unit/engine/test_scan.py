@@ -133,12 +133,16 @@ def test_another_file_is_read_from_its_start(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_costs_no_memory_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is longer than any line is passed over, also when it goes on the next time; what follows it counts."""
+    """What is longer than any line is passed over, also when it goes on the next time, and that is said; what follows it
+    counts.
+    """
     monkeypatch.setattr(module, "CHUNK", 64)
     monkeypatch.setattr(module, "LONGEST_LINE", 1_000)
     path, agent = tmp_path / "t.jsonl", ClaudeCode()
     path.write_bytes(row("a", 1) + b"\n" + b'"assistant"' * 10_000)
-    left = read(agent, path)[-1].found
+    piece = read(agent, path)[-1]
+    left = piece.found
+    assert piece.trouble == "a line of more than 16M was passed over"
     assert (left.skipping, left.position) == (True, path.stat().st_size)
     with path.open("ab") as file:
         file.write(b'"assistant"' * 10_000)
@@ -149,6 +153,10 @@ def test_a_line_without_end_costs_no_memory_and_nothing_else(tmp_path: Path, mon
     again = read(agent, path, left)
     assert set(largest(usages_of(again))) == {"b"}
     assert not again[-1].found.skipping
+    assert again[-1].trouble
+    with path.open("ab") as file:
+        file.write(row("c", 3) + b"\n")
+    assert not read(agent, path, again[-1].found)[-1].trouble
 
 
 def test_rows_from_before_do_not_count(tmp_path: Path) -> None:

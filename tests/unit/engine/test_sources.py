@@ -84,15 +84,33 @@ async def test_a_row_counts_once_it_is_whole(boss, tmp_path):
 
 
 async def test_a_line_that_is_too_long_costs_itself_only(boss, tmp_path, monkeypatch):
-    """It is passed over, also over a restart, and what follows it counts."""
+    """It is passed over, also over a restart, which is said; what follows it counts."""
     monkeypatch.setattr("locum.engine.spool.LONGEST_LINE", 2000)
     monkeypatch.setattr("locum.engine.stretch.CHUNK", 512)
     session = Unheard(boss, tmp_path)
     session.write(row("s-1", "m1", 1) + b'{"type":"assistant"' + b"x" * 5000)
     await counted(boss, 1)
+    (watched,) = boss.sources.watched[:1]
+    assert watched.trouble.endswith("s-1.jsonl: a line of more than 16M was passed over")
     boss.sources.refresh()
     session.write(b"y" * 5000 + row("s-1", "m2", 2) + row("s-1", "m3", 4))
     await counted(boss, 5)
+    assert watched.trouble.endswith("s-1.jsonl: a line of more than 16M was passed over")
+    session.spend("m4", 8)
+    await counted(boss, 13)
+    assert boss.sources.watched[0].trouble == ""
+
+
+async def test_a_file_that_is_too_large_is_said(boss, tmp_path, monkeypatch):
+    """What lies behind its first bytes is not read, and that is told as long as it stands there."""
+    for where in ("spool", "stretch"):
+        monkeypatch.setattr(f"locum.engine.{where}.MOST", 1024)
+    session = Unheard(boss, tmp_path)
+    session.write(row("s-1", "m1", 1) + b"x" * 2000 + b"\n" + row("s-1", "m2", 2))
+    await counted(boss, 1)
+    assert boss.sources.watched[0].trouble.endswith("s-1.jsonl: only its first 1K are read")
+    await boss.sources._look()
+    assert boss.sources.watched[0].trouble
 
 
 async def test_a_file_that_is_replaced_cut_or_rotated_is_read_anew(boss, tmp_path):
