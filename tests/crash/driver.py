@@ -157,7 +157,9 @@ class Driver:
                     earth.cancel(task["id"])
             time.sleep(0.1)
         problems = [f"task {task['title']!r} does not end: it is {task['state']}" for task in left]
-        if (ended := earth.imports()) != "done":
+        while not (ended := earth.imports()) and time.monotonic() < end:
+            time.sleep(0.1)
+        if ended != "done":
             problems.append(f"the last import has ended as {ended!r}")
         while earth.counted_of_people() < sum(earth.people.spent.values()) and time.monotonic() < end:
             time.sleep(0.1)

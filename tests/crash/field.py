@@ -254,9 +254,13 @@ class Field(Daemon):
         self.imports()
 
     def imports(self) -> str:
-        """Import all history; how that ended, "" when nobody said so."""
+        """Import all history; how that ended, "" when nobody said so, or the daemon is not ready."""
         order = {"agent": "claude-code", "home": str(self.people.attic)}
-        return {told["type"]: told for told in self.client.lines("/import", order)}.get("ended", {}).get("state", "")
+        try:
+            told = {each["type"]: each for each in self.client.lines("/import", order)}
+        except ConflictError:
+            return ""
+        return str(told.get("ended", {}).get("state", ""))
 
     def bump(self, length: str) -> None:
         """Take `steered` off its first tier by hand."""

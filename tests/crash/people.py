@@ -70,7 +70,7 @@ class People:
 
     def _new(self, home: Path) -> Path:
         self.files += 1
-        return home / "projects" / "-work" / f"s-{self.files}.jsonl"
+        return home / "projects" / "-work" / f"people-{self.files}.jsonl"
 
     def _row(self, session: str, account: Counter[str], ago: timedelta) -> str:
         counts = [self.chance.randrange(1, 900) for _ in TYPES]
