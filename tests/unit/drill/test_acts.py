@@ -7,10 +7,20 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from locum.drill.acts import finish
+from locum.drill.acts import doubted, finish
 from locum.drill.scenarios import at_a_time
+from locum.policy.failure import FailureKind
+from locum.policy.plan import Chain, Tier
 
 DUE_MS = 4_000
+AUTH, QUOTA, THROTTLE, CRASH = (
+    *(FailureKind.AUTH_ERROR, FailureKind.USAGE_LIMIT),
+    *(FailureKind.RATE_LIMIT, FailureKind.CRASH),
+)
+FIRST, SAME, OTHER = (
+    *(Tier("first", "claude-code", "acme"), Tier("same", "claude-code", "acme")),
+    Tier("other", "codex", "else"),
+)
 
 
 class Busy:
@@ -52,3 +62,50 @@ def test_a_busy_host_makes_no_time_pass():
 def test_a_task_gets_past_what_fails(fault, most):
     """With six attempts and nine tiers: a hold that ends while the task is under way would bring it back."""
     assert at_a_time(fault, 9, 6) == most
+
+
+@pytest.mark.parametrize(
+    ("played", "doubtful"),
+    [
+        ([], False),
+        ([("first", QUOTA)], True),  # its vendor held it, and nothing has worked since
+        ([("first", THROTTLE)], True),
+        ([("first", CRASH)], False),  # held for its own sake: it has nothing to prove
+        ([("first", QUOTA), ("first", None)], False),  # it has worked
+        ([("first", None), ("first", QUOTA)], True),
+        ([("first", QUOTA), ("other", None)], True),  # another account proves nothing
+        ([("first", AUTH), ("same", None)], False),  # the account was in doubt, and works
+        ([("first", THROTTLE), ("same", None)], True),  # the tier itself was: its account's other one proves nothing
+        ([("same", QUOTA)], True),  # what holds the account holds its first tier
+        ([("same", THROTTLE)], False),  # and what holds the other tier does not
+        ([("same", QUOTA), ("same", None)], False),
+        ([("same", QUOTA), ("same", CRASH)], True),  # a crash proves nothing either way
+        ([("same", AUTH), ("first", None)], False),
+        ([("first", THROTTLE), ("same", QUOTA)], True),
+        ([("first", QUOTA), ("same", None), ("same", CRASH)], False),
+    ],
+)
+def test_a_tier_that_came_back_is_doubted_until_it_has_worked(played, doubtful):
+    """Told from what was played, oldest first: only what the last failure had held has to be disproved, and only a
+    success of just that disproves it.
+    """
+    assert doubted(after(played), Chain("default", (FIRST, SAME, OTHER))) is doubtful
+
+
+def test_a_failure_that_its_chain_does_not_act_on_leaves_no_doubt():
+    """A kind that is not among the triggers of the chain that it happened in has held nothing."""
+    indifferent = Chain("default", (FIRST,), triggers=frozenset({AUTH}))
+    assert not doubted(after([("first", QUOTA)], indifferent), indifferent)
+    assert doubted(after([("first", QUOTA), ("first", AUTH)], indifferent), indifferent)
+
+
+def after(played, chain=None):
+    """A stage on which these were played, each as (tier, failure)."""
+    chain = chain or Chain("default", (FIRST, SAME, OTHER))
+    return SimpleNamespace(
+        loaded=SimpleNamespace(plan=SimpleNamespace(tiers={each.name: each for each in (FIRST, SAME, OTHER)})),
+        director=SimpleNamespace(
+            played=[SimpleNamespace(tier=tier, kind=kind, chain="default") for tier, kind in played]
+        ),
+        chains={"default": chain},
+    )
