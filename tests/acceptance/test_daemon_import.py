@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from bench.transcripts import Tree, Truth, build
 from locum.policy.usage import Tokens
+from tests.acceptance.terminal import Terminal
 from tests.harness import LOCUM, Daemon, running, until
 
 
@@ -82,3 +84,19 @@ def test_the_windows_of_today_are_right_and_stay_right(daemon: Daemon, home: tup
     until(lambda: counted(daemon) == home[1].total + Tokens(5, 6), "the new row is counted")
     assert "0 new tokens" in daemon.run("import").stdout
     assert counted(daemon) == home[1].total + Tokens(5, 6)
+
+
+def test_on_a_terminal_there_is_a_bar(daemon: Daemon, home: tuple[Path, Truth]) -> None:
+    """Who sits there sees how far it is, in files and bytes, and at the end, in the bar's place, what came of it."""
+    with Terminal([LOCUM, "import"], daemon.env, daemon.work) as terminal:
+        terminal.wait_for(f"{home[1].total.total:,} new tokens")
+        shown = terminal.shown
+    files, size = home[1].files, home[1].size
+    bar, _, outcome = shown.rpartition("Read")
+    drawn = re.findall(r"Importing([^I]*?)([\d,]+)of([\d,]+)files", bar)
+    assert drawn, shown
+    assert [(int(each[1]), int(each[2])) for each in drawn][-1] == (files, files)
+    assert {each[0][0] for each in drawn} <= set("━╸╺"), "a bar is drawn"
+    assert f"{size / 1e6:.1f}/{size / 1e6:.1f}MB" in drawn[-1][0]
+    assert outcome.startswith(f"{files}transcripts")
+    assert "%" not in shown, "lines are for logs"
