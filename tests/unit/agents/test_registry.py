@@ -7,7 +7,7 @@ import pytest
 from locum.agents.registry import AGENTS, agent, agents
 from locum.agents.rules import parse_rules
 from locum.config import model
-from locum.errors import NotFoundError
+from locum.errors import UsageError
 
 
 def test_every_agent_is_known_by_its_own_name() -> None:
@@ -19,5 +19,5 @@ def test_every_agent_is_known_by_its_own_name() -> None:
 
 def test_an_unknown_agent_is_refused_with_the_known_ones() -> None:
     """The error is the help."""
-    with pytest.raises(NotFoundError, match=", ".join(model.AGENTS)):
+    with pytest.raises(UsageError, match=", ".join(model.AGENTS)):
         agent("hal")
