@@ -14,6 +14,7 @@ from msgspec import structs
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import Tokens, Usage
 
@@ -93,16 +94,7 @@ class Aider:
     can_resume = False
     speaks_json = False
     variables: tuple[str, ...] = (LOG,)
-    keys: tuple[str, ...] = (
-        "AIDER_ANTHROPIC_API_KEY",
-        "AIDER_API_KEY",
-        "AIDER_OPENAI_API_KEY",
-        "ANTHROPIC_API_KEY",
-        "DEEPSEEK_API_KEY",
-        "GEMINI_API_KEY",
-        "OPENAI_API_KEY",
-        "OPENROUTER_API_KEY",
-    )
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = (b'"message_send', b'"exit"')
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import FailureKind
 from locum.policy.usage import Tokens, Usage
 
@@ -82,7 +83,7 @@ class ClaudeCode:
     can_resume = True
     speaks_json = True
     variables: tuple[str, ...] = ("CLAUDE_CONFIG_DIR",)
-    keys: tuple[str, ...] = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = (b'"assistant"',)
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import Tokens, Usage
 
@@ -48,7 +49,7 @@ class Codex:
     can_resume = True
     speaks_json = True
     variables: tuple[str, ...] = ("CODEX_HOME",)
-    keys: tuple[str, ...] = ("CODEX_API_KEY", "OPENAI_API_KEY")
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = (b'"token_usage_record"', b'"token_count"', b'"task_complete"')
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

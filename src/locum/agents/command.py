@@ -11,6 +11,7 @@ from typing import Any
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Success, Verdict
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import WINDOW_MS, Failure, FailureKind
 from locum.policy.usage import TOKEN_TYPES, Tokens, Usage
 
@@ -38,7 +39,7 @@ class ProgramAgent:
     can_resume = False
     speaks_json = False
     variables: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = ()
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

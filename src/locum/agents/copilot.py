@@ -13,6 +13,7 @@ from msgspec import structs
 from locum.agents import judge, lines, vendors
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import Tokens, Usage
 
@@ -47,13 +48,7 @@ class Copilot:
     can_resume = True
     speaks_json = True
     variables: tuple[str, ...] = ("COPILOT_HOME", SESSION)
-    keys: tuple[str, ...] = (
-        "COPILOT_GITHUB_TOKEN",
-        "GH_TOKEN",
-        "GITHUB_TOKEN",
-        "COPILOT_PROVIDER_API_KEY",
-        "COPILOT_PROVIDER_BEARER_TOKEN",
-    )
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = (b'"session.usage_record"', b'"session.start"', b'"toolUsage"', b'"quotaSnapshots"')
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

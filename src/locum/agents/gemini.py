@@ -15,6 +15,7 @@ from msgspec import structs
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import Tokens, Usage
 
@@ -62,7 +63,7 @@ class Gemini:
     can_resume = True
     speaks_json = True
     variables: tuple[str, ...] = ("GEMINI_CLI_HOME",)
-    keys: tuple[str, ...] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = (b'"tokens"', b'"sessionId"')
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

@@ -11,6 +11,7 @@ from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict
 from locum.agents.refusal import plugin, refusal
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import FailureKind
 from locum.policy.usage import Tokens, Usage
 
@@ -39,14 +40,7 @@ class OpenCode:
     can_resume = True
     speaks_json = True
     variables: tuple[str, ...] = ("XDG_DATA_HOME",)
-    keys: tuple[str, ...] = (
-        "OPENCODE_API_KEY",
-        "OPENCODE_AUTH_CONTENT",
-        "ANTHROPIC_API_KEY",
-        "GEMINI_API_KEY",
-        "OPENAI_API_KEY",
-        "OPENROUTER_API_KEY",
-    )
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = ()
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

@@ -12,6 +12,7 @@ from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.refusal import plugin, refusal
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import FailureKind
 from locum.policy.usage import NO_TOKENS, Tokens, Usage
 
@@ -32,14 +33,7 @@ class Pi:
     can_resume = True
     speaks_json = True
     variables: tuple[str, ...] = (_FOLDER, _SESSIONS)
-    keys: tuple[str, ...] = (
-        "ANTHROPIC_API_KEY",
-        "ANTHROPIC_OAUTH_TOKEN",
-        "GEMINI_API_KEY",
-        "OPENAI_API_KEY",
-        "OPENCODE_API_KEY",
-        "OPENROUTER_API_KEY",
-    )
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = (b'"usage"',)
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

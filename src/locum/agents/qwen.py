@@ -13,6 +13,7 @@ from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.gemini import EXITS, shown
 from locum.agents.rules import Rule, rules_for
+from locum.config.logins import KEYS
 from locum.policy.failure import FailureKind
 from locum.policy.usage import Tokens, Usage
 
@@ -49,7 +50,7 @@ class Qwen:
     can_resume = True
     speaks_json = True
     variables: tuple[str, ...] = ("QWEN_HOME", "QWEN_RUNTIME_DIR")
-    keys: tuple[str, ...] = ("OPENAI_API_KEY", "DASHSCOPE_API_KEY", "BAILIAN_CODING_PLAN_API_KEY")
+    keys: tuple[str, ...] = KEYS[name]
     tells: tuple[bytes, ...] = (b'"qwen-code.api_',)
 
     def __init__(self, own_rules: Sequence[Rule] = ()) -> None:

@@ -207,7 +207,7 @@ class TierEntry(Entry):
         Name | None,
         Field(
             description="Whose login pays; tiers with the same account share the vendor's limits. "
-            "Left out: worked out from agent, home and credentials."
+            "Left out: worked out from the agent, its home and its own login in `env`."
         ),
     ] = None
     usage_threshold_tokens: Annotated[

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 
+from locum.config.logins import HOMES, PLACES, logins
 from locum.config.model import Budgeted, CredentialRef, EnvRef, FileRef, Route, Secret, Service, SourceEntry, TierEntry
 from locum.config.place import Place
 from locum.config.reset import window_of
@@ -13,9 +13,6 @@ from locum.config.rules import routes_of, strips_token_budget
 from locum.policy.failure import FailureKind
 from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Tier
 from locum.policy.window import Block, Lifetime, Rolling
-
-_LOGIN = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|AUTH|CREDENTIALS?|PROFILE|BASE_URL|CONFIG_DIR)$|^CODEX_HOME$")
-"""Environment variables that decide whose login an agent uses, even when they are plain text."""
 
 
 def plan_of(service: Service, place: Place) -> Plan:
@@ -39,15 +36,28 @@ def plan_of(service: Service, place: Place) -> Plan:
 
 
 def account_of(entry: TierEntry, place: Place) -> str:
-    """Whose login pays: the account given, else agent, home and credentials. Plain secrets show only as a digest."""
+    """Whose login pays: the account given, else the agent, its home and what is its login in the environment.
+
+    What else is secret there is for the tools that the agent uses. No secret shows, nor where one lies: plain text and
+    the paths of files are told apart by a digest.
+    """
     if entry.account is not None:
         return entry.account
-    # Nobody knows what login an unknown program uses, so that its failures must not hold other tiers.
-    text = f"command:{entry.name}" if entry.agent == "command" else entry.agent
-    if entry.home is not None:
-        text += f"@{place.path(entry.home)}"
-    logins = sorted(name for name, value in entry.env.items() if not isinstance(value, str) or _LOGIN.search(name))
-    return text + "".join(f"+{name}={_reference(entry.env[name], place)}" for name in logins)
+    if entry.agent == "command":  # nobody knows what login it uses, so its failures must not hold other tiers
+        return f"command:{entry.name}"
+    plain = {name: value for name, value in entry.env.items() if isinstance(value, str)}
+    variable = HOMES.get(entry.agent, "")
+    named = plain.get(variable)
+    home = named or (str(place.path(entry.home)) if entry.home is not None else "")
+    told = "\n".join((*entry.args, *plain.values()))
+    moot = {variable if named else "", "HOME" if home else ""}
+    found = logins(entry.agent, entry.env.keys() - moot, told)
+    return entry.agent + (f"@{home}" if home else "") + "".join(f"+{_login(name, entry, place)}" for name in found)
+
+
+def _login(name: str, entry: TierEntry, place: Place) -> str:
+    value = entry.env[name]
+    return f"{name}={value if name in PLACES and isinstance(value, str) else _reference(value, place)}"
 
 
 def account_at(source: SourceEntry, place: Place) -> str:
@@ -120,8 +130,12 @@ def _reference(secret: Secret, place: Place) -> str:
         case CredentialRef():
             return f"credential:{secret.credential}"
         case FileRef():
-            return f"file:{place.path(secret.file)}"
+            return f"file:{_digest(str(place.path(secret.file)))}"
         case EnvRef():
             return f"env:{secret.env}"
         case text:
-            return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+            return f"sha256:{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

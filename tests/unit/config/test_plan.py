@@ -180,10 +180,49 @@ def test_accounts_follow_the_login():
         account(env={"ANTHROPIC_API_KEY": {"credential": "anthropic"}})
         == "claude-code+ANTHROPIC_API_KEY=credential:anthropic"
     )
-    assert account(env={"B": {"file": "k"}, "A": {"env": "X"}}) == "claude-code+A=env:X+B=file:/etc/locum/k"
+    assert account(env={"CLAUDE_CONFIG_DIR": "/b"}) == account(home="/b") == account(home="/b", env={"HOME": "/x"})
+    assert account(env={"CLAUDE_CONFIG_DIR": "/b"}, home="/c") == "claude-code@/b", "as the agent has it"
+    assert account(env={"HOME": "/x"}) == "claude-code+HOME=/x"
+    assert account(agent="opencode", env={"XDG_DATA_HOME": "/x"}) == "opencode+XDG_DATA_HOME=/x"
     assert account(env={"ANTHROPIC_BASE_URL": "http://one"}) != account(env={"ANTHROPIC_BASE_URL": "http://two"})
     assert account(account="work", home="b") == "work"
     assert account(agent="command", command=["x"]) == "command:t"
+
+
+@pytest.mark.parametrize("secret", ["ghp_plain", {"credential": "x"}, {"file": "k"}, {"env": "X"}])
+def test_what_is_secret_and_no_login_of_the_agent_makes_no_other_account(secret):
+    """A key for a tool, a server or another agent leaves the account as it is; the agent's own key makes it another."""
+    for name in ("GITHUB_TOKEN", "JIRA_BASE_URL", "MY_PASSWORD", "OPENAI_API_KEY", "BRAVE_API_KEY", "CODEX_HOME"):
+        assert account(env={name: secret}) == "claude-code", name
+    server = ["-c", 'mcp_servers.hub={url="x", bearer_token_env_var="HUB_TOKEN"}']
+    assert account(agent="codex", args=server, env={"HUB_TOKEN": secret}) == "codex"
+    assert account(agent="command", command=["x"], env={"API_KEY": secret}) == "command:t"
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "AWS_PROFILE"):
+        assert account(env={name: secret}) != "claude-code", name
+
+
+@pytest.mark.parametrize(
+    ("agent", "env", "args"),
+    [
+        ("codex", {}, ["-c", 'model_providers.house={name="h", base_url="http://h", env_key="HOUSE"}']),
+        ("codex", {}, ["-c", "model_providers.house.env_key='HOUSE'"]),
+        ("opencode", {"OPENCODE_CONFIG_CONTENT": '{"provider":{"h":{"options":{"apiKey":"{env:HOUSE}"}}}}'}, []),
+    ],
+)
+def test_the_key_of_a_provider_of_ones_own_is_a_login(agent, env, args):
+    """Where a tier itself names the variable that holds its key, that variable tells accounts apart."""
+    found = {account(agent=agent, args=args, env={**env, "HOUSE": {"credential": each}}) for each in ("a", "b")}
+    assert len(found) == 2
+    assert account(agent="opencode", env={"GROQ_API_KEY": {"env": "G"}}) == "opencode+GROQ_API_KEY=env:G"
+
+
+def test_an_account_shows_no_place_of_a_secret():
+    """Where a key lies is nobody's business: files are told apart by a digest of their path."""
+    one, other = (account(env={"ANTHROPIC_API_KEY": {"file": f"{name}/claude.key"}}) for name in ("a", "b"))
+    assert one.startswith("claude-code+ANTHROPIC_API_KEY=file:")
+    assert one != other
+    assert "/" not in one
+    assert "claude.key" not in one
 
 
 def test_accounts_never_show_a_secret():
