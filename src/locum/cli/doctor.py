@@ -11,9 +11,12 @@ from typing import Any
 from locum.agents.registry import AGENTS
 from locum.config.added import FOLDER
 from locum.config.load import Loaded
+from locum.config.logins import HOMES
 from locum.config.model import TierEntry
 from locum.config.problem import Problem
 from locum.config.secrets import SecretError, resolve
+from locum.engine.inventory import login_of
+from locum.engine.seats import Seats
 from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS, FailureKind
 from locum.policy.plan import Brake, Budget, Chain, Plan
 from locum.policy.window import describe
@@ -27,20 +30,32 @@ _WHAT = {
 
 
 def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What would keep a tier or post_task from working here: programs not found, secrets that cannot be had."""
+    """What would keep a tier or post_task from working here: programs or logins not found, secrets not to be had."""
+    seats = Seats(loaded, AGENTS, environ)
     tiers = tuple(
         f"tier {name}: {doubt}"
         for name, entry in loaded.service.tier_entries.items()
-        for doubt in (*_agent(entry, loaded, environ), *_secrets(entry, loaded, environ))
+        for doubt in (*(_agent(entry, loaded, environ) or _login(name, seats)), *_secrets(entry, loaded, environ))
     )
     after = loaded.service.post_task
     missing = _program(after.command[0], "command", loaded, environ) if after else ()
     return (*tiers, *(f"post_task: {doubt}" for doubt in missing))
 
 
-def _agent(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
+def _agent(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> list[str]:
     name = entry.command[0] if entry.command else entry.program or AGENTS[entry.agent].program
-    return _program(name, "command" if entry.command else "program", loaded, environ)
+    return list(_program(name, "command" if entry.command else "program", loaded, environ))
+
+
+def _login(tier: str, seats: Seats) -> list[str]:
+    login, entry = login_of(tier, seats, seats.environ), seats.entry(tier)
+    if login.there is not False:
+        return []
+    agent = AGENTS[entry.agent]
+    named = f" with {HOMES[agent.name]} set to its home" if agent.name in HOMES else " in its home"
+    where = named if entry.home else ""
+    once = "" if agent.name == "aider" else f"log in once with `{entry.program or agent.program}`{where}, or "
+    return [f"no login of {agent.name} was found ({login.why}); {once}give it one of these variables in `env`"]
 
 
 def _program(name: str, key: str, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:

@@ -82,6 +82,12 @@ def installs(agents: Mapping[str, Agent], seats: Seats | None, environ: Mapping[
     return [install if ask is None else _versioned(install, told[ask]) for install, ask in found]
 
 
+def login_of(tier: str, seats: Seats, environ: Mapping[str, str]) -> Login:
+    """Whether a login is there for a tier. Nobody is asked. Raises NotFoundError when there is no such tier."""
+    entry, seat = seats.entry(tier), seats.plain(tier)
+    return _login(seats.agents[entry.agent], seat, {**clean_environment(environ), **seat.env}, frozenset(entry.env))
+
+
 def _seats(agents: Mapping[str, Agent], seats: Seats | None) -> Iterator[tuple[Agent, str | None, Seat]]:
     """Every agent with a seat for each of its tiers, or with the one that anybody's shell has."""
     entries = seats.loaded.service.tier_entries if seats else {}

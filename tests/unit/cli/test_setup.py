@@ -70,11 +70,18 @@ def test_every_agent_is_found_by_init_and_missed_by_check(cli, tmp_path, monkeyp
     found = program(tmp_path / "bin", AGENTS[name].program)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert f"found {name}: {found}\n" in cli("init", "--path", "service.json").output
+    for key in AGENTS[name].keys:
+        monkeypatch.delenv(key, raising=False)
     told = cli("check")
-    assert (told.exit_code, told.stderr) == (0, "")
+    assert told.exit_code == 0
+    (lacking,) = told.stderr.splitlines()
+    assert f": no login of {name} was found (" in lacking
     assert f": {name}\n" in told.stdout
+    monkeypatch.setenv(AGENTS[name].keys[0], "precious")
+    assert cli("check").stderr == ""
     found.unlink()
-    assert f"{AGENTS[name].program} is not on PATH" in cli("check").stderr
+    (missing,) = cli("check").stderr.splitlines()
+    assert f"{AGENTS[name].program} is not on PATH" in missing
 
 
 def test_init_never_overwrites(cli, tmp_path):
@@ -96,6 +103,7 @@ def test_init_into_a_place_that_cannot_be_written_says_so(cli, tmp_path):
 
 def test_check_says_what_it_understood(cli, tmp_path, monkeypatch):
     """Chains, tiers and budgets come back in words, with the file and why that one."""
+    monkeypatch.setenv("CODEX_API_KEY", "precious")
     monkeypatch.setenv("PATH", str(program(tmp_path / "bin", "codex").parent))
     program(tmp_path, "mine")
     (tmp_path / "key").write_text("secret")
@@ -139,6 +147,34 @@ def test_check_warns_of_what_this_host_lacks(cli, tmp_path, monkeypatch):
     assert "warning: tier one: API_KEY: " in found.stderr
     assert "warning: tier two: codex is not on PATH" in found.stderr
     assert len(json.loads(cli("check", "--json").stdout)["doubts"]) == 3
+
+
+def test_check_warns_of_a_tier_without_a_login(cli, tmp_path, monkeypatch):
+    """One line each, with where it was looked and what to do; a login that is there, or may be, is no doubt."""
+    monkeypatch.setenv("PATH", str(program(tmp_path / "bin", "codex").parent))
+    for key in AGENTS["codex"].keys:
+        monkeypatch.delenv(key, raising=False)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "auth.json").write_text('{"tokens": {}}')
+    tiers = [
+        {"name": "bare", "agent": "codex"},
+        {"name": "own", "agent": "codex", "home": "out"},
+        {"name": "logged-in", "agent": "codex", "home": "in"},
+        {"name": "keyed", "agent": "codex", "env": {"CODEX_API_KEY": "precious"}},
+        {"name": "provided", "agent": "codex", "args": ["-c", "model_provider=house"]},
+    ]
+    (tmp_path / "service.json").write_text(json.dumps({"failover": {"tiers": tiers}}))
+    found = cli("check")
+    doubts = [
+        f"tier {name}: no login of codex was found (no {home}/auth.json, and none of CODEX_API_KEY, OPENAI_API_KEY is "
+        f"set); log in once with `codex`{how}, or give it one of these variables in `env`"
+        for name, home, how in (
+            ("bare", tmp_path / "home" / ".codex", ""),
+            ("own", tmp_path / "out", " with CODEX_HOME set to its home"),
+        )
+    ]
+    assert (found.exit_code, found.stderr.splitlines()) == (0, [f"warning: {doubt}" for doubt in doubts])
+    assert json.loads(cli("check", "--json").stdout)["doubts"] == doubts
 
 
 def test_check_tells_every_problem_with_its_place(cli, tmp_path):
