@@ -161,7 +161,7 @@ def _outcome(end: End, signals: Sequence[Signal]) -> tuple[Signal, ...]:
     if judge.outcome(told) is not None:
         return told
     whole = lines.parse(end.out_tail.strip().encode("utf-8", "replace")) or {}  # --output-format json
-    if "session_id" not in whole:
+    if "session_id" not in whole or whole.keys().isdisjoint(("response", "error")):  # an event, if it is the only one
         return tuple(signals)
     error = lines.table(whole.get("error"))
     return (*told, _failed(lines.text(error.get("message")), "json") if error else _done(whole.get("response")))

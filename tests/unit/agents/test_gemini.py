@@ -277,6 +277,14 @@ def test_one_piece_of_json_is_read_as_a_whole() -> None:
     assert kind(judged(GEMINI, code=0, out=error)) is FailureKind.OVERLOADED
 
 
+@pytest.mark.parametrize(
+    ("code", "meant"), [(0, FailureKind.NO_RESULT), (1, FailureKind.UNKNOWN), (137, FailureKind.CRASH)]
+)
+def test_a_run_that_only_began_is_no_success(code: int, meant: FailureKind) -> None:
+    """Its first event names a session as a whole answer does, and is none."""
+    assert kind(judged(GEMINI, INIT, code=code, out=f"{json.dumps(INIT)}\n")) is meant
+
+
 def test_its_own_sums_hold_the_thoughts() -> None:
     """They leave thoughts out of the output: what is not input is output."""
     (total,) = [item for item in read(GEMINI, DONE) if isinstance(item, Signal) and item.mark is Mark.TOTAL]
