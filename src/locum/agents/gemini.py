@@ -46,6 +46,9 @@ _RETRY = re.compile(
     r"(?:\w*Error: )?(?P<why>.*)"
 )
 _REPORTED = re.compile(r"Error when talking to Gemini API\b.*?\.json (?P<name>\w*Error): (?P<why>.*)")
+_JSON = re.compile(r"^(?:\w{0,40}Error: )?(?=[\[{])", re.MULTILINE)
+_TRIED = 50
+"""Lines of a tail, the last ones, that are tried as the beginning of JSON."""
 _THIS = "this"  # the model of a rule whose sentence says "this model"
 
 
@@ -156,15 +159,34 @@ def shown(text: str) -> str | None:
 
 
 def _outcome(end: End, signals: Sequence[Signal]) -> tuple[Signal, ...]:
-    """What standard output told; where it did not tell the end, what it was as one piece, or standard error tells."""
+    """What standard output told; where it did not tell the end, what it was as one piece, or standard error tells.
+
+    Where neither does, the provider's error may be the last thing written on one of them, as JSON and nothing else.
+    """
     told = judge.standing([signal for signal in signals if not signal.rule.startswith(_STDERR)])
     if judge.outcome(told) is not None:
         return told
     whole = lines.parse(end.out_tail.strip().encode("utf-8", "replace")) or {}  # --output-format json
-    if "session_id" not in whole or whole.keys().isdisjoint(("response", "error")):  # an event, if it is the only one
+    if "session_id" not in whole or whole.keys().isdisjoint(
+        ("response", "stats", "error")
+    ):  # an event, if it is the only one
+        if judge.outcome(signals) is None and end.exit not in EXITS:  # its own codes say more than what it prints
+            bare = _bare(end.err_tail) or _bare(end.out_tail)
+            return (*signals, bare) if bare else tuple(signals)
         return tuple(signals)
     error = lines.table(whole.get("error"))
-    return (*told, _failed(lines.text(error.get("message")), "json") if error else _done(whole.get("response")))
+    return (*told, _failed(json.dumps(whole), "json") if error else _done(whole.get("response")))
+
+
+def _bare(tail: str) -> Signal | None:
+    """The error that the end of a stream is, as JSON on lines of its own. What has a type is an event, and no end."""
+    text = tail.rstrip()
+    for found in list(_JSON.finditer(text))[-_TRIED:]:
+        whole = _tables(text[found.end() :])
+        error = _answer(whole)
+        if _message(error) and not any("type" in each for each in whole):
+            return _refused(error, "json")
+    return None
 
 
 def _done(said: object) -> Signal:
@@ -174,27 +196,40 @@ def _done(said: object) -> Signal:
 def _failed(text: str, rule: str) -> Signal:
     """A failure as it is shown: a sentence, or the provider's whole answer as JSON."""
     why = shown(text) or text
-    answer = _answer(why)
-    if not answer:
-        return Signal(Mark.FAILED, why, rule=rule)
+    answer = _answer(_tables(why))
+    return _refused(answer, rule, why) if answer else Signal(Mark.FAILED, why, rule=rule)
+
+
+def _refused(answer: Mapping[str, Any], rule: str, why: str = "") -> Signal:
+    """The failure that an error of the provider's is; `why`: how it was shown."""
     reasons = [lines.key(detail.get("reason")) for detail in lines.items(answer.get("details"))]
     known = next((reason for reason in reasons if reason in _REASONS), None)
     return Signal(
         Mark.FAILED,
-        lines.text(answer.get("message")) or why,
+        _message(answer) or why,
         _REASONS[known] if known else None,
         lines.status(answer.get("code")),
         rule=f"reason:{known}" if known else rule,
     )
 
 
-def _answer(text: str) -> Mapping[str, Any]:
-    """The provider's error, where it is shown as JSON: by itself, in a list, or as the message of another."""
+def _answer(told: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The provider's error in what is shown as JSON: that itself, or the message of another."""
+    error = next((lines.table(each.get("error")) for each in told), {})
+    inner = _message(error)
+    return (_answer(_tables(inner)) if inner.startswith(("{", "[")) else {}) or error
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    message = lines.text(error.get("message"))
+    return shown(message) or message
+
+
+def _tables(text: str) -> tuple[Mapping[str, Any], ...]:
+    """The objects that a text is as JSON: one, or a list of some; none when it is anything else."""
     data = text.strip().encode("utf-8", "replace")
     told = lines.parse(b'{"all":' + (data if data.startswith(b"[") else b"[%b]" % data) + b"}") or {}
-    error = next((lines.table(each.get("error")) for each in lines.items(told.get("all"))), {})
-    inner = lines.text(error.get("message"))
-    return (_answer(inner) if inner.startswith(("{", "[")) else {}) or error
+    return tuple(lines.items(told.get("all")))
 
 
 def _event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:

@@ -277,6 +277,62 @@ def test_one_piece_of_json_is_read_as_a_whole() -> None:
     assert kind(judged(GEMINI, code=0, out=error)) is FailureKind.OVERLOADED
 
 
+KEY = {"error": {"code": 400, "message": "no such key", "details": [{"reason": "API_KEY_INVALID"}]}}
+BARE = [
+    (KEY, FailureKind.AUTH_ERROR),
+    ({"error": {"code": 401, "message": "Request had invalid credentials.", "status": "X"}}, FailureKind.AUTH_ERROR),
+    ({"error": {"code": 429, "message": "Resource has been exhausted (e.g. check quota)."}}, FailureKind.RATE_LIMIT),
+    ({"error": {"code": 429, "message": DAILY.partition("\n")[0]}}, FailureKind.USAGE_LIMIT),
+    ({"error": {"code": 503, "message": "The model is overloaded. Please try again later."}}, FailureKind.OVERLOADED),
+    ({"session_id": "s-1", "error": {"type": "Error", "message": DAILY, "code": 429}}, FailureKind.USAGE_LIMIT),
+    ({"session_id": "s-1", "error": {"type": "Error", "message": json.dumps(KEY)}}, FailureKind.AUTH_ERROR),
+]
+
+
+@pytest.mark.parametrize(("error", "meant"), BARE)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_error_that_is_printed_as_bare_json_is_read(error: dict[str, Any], meant: FailureKind, indent: int) -> None:
+    """On either stream, on one line or many, behind anything else, in a list: whatever the code, it is that failure."""
+    text = json.dumps(error, indent=indent)
+    status = error["error"].get("code", 400) & 255
+    for shown in (text, f"[{text}]\n", f"ApiError: {text}", f"    at async main (file:1:2) {{\n  status: 429\n}}\n{text}\n"):
+        for code in (0, 1, status):
+            for told in (judged(GEMINI, INIT, code=code, err=shown), judged(GEMINI, code=code, out=shown)):
+                assert isinstance(told, Failure)
+                assert (told.kind, told.evidence[:1]) == (meant, told.evidence[:1].strip("{[")), told
+
+
+@pytest.mark.parametrize(
+    "err",
+    [
+        json.dumps(BARE[2][0]) + "\nretried, and it went well",
+        json.dumps({"error": "none"}),
+        json.dumps({"error": {}}),
+        json.dumps({"result": BARE[2][0]}),
+        json.dumps({"type": "tool_result", "error": {"message": "429 is not found"}}),
+        "{" * 16_000,
+        '{"error":' * 1_000,
+        json.dumps({"error": {"message": ["429"], "code": []}}),
+    ],
+)
+def test_what_only_looks_like_such_an_error_decides_nothing(err: str) -> None:
+    """It must be the last that was written, and an error; else the code decides, as without it."""
+    assert kind(judged(GEMINI, INIT, code=1, err=err)) is FailureKind.UNKNOWN
+    assert isinstance(judged(GEMINI, INIT, SAID, DONE, code=0, err=err), Success)
+    assert kind(judged(GEMINI, code=42, err=err)) is FailureKind.INVALID_REQUEST
+
+
+def test_its_own_exit_codes_say_more_than_the_json_beside_them() -> None:
+    """A session that is gone is told on a line ahead of it; a login that is missing needs no code that is a status."""
+    error = json.dumps({"session_id": "s-1", "error": {"type": "FatalInputError", "message": "gone", "code": 42}})
+    lost = judged(GEMINI, code=42, err=f"Error resuming session: gone\n{error}\n")
+    assert isinstance(lost, Failure)
+    assert (lost.kind, lost.lost_session) == (FailureKind.INVALID_REQUEST, True)
+    assert kind(judged(GEMINI, code=41, err=error)) is FailureKind.AUTH_ERROR
+    odd = json.dumps({"error": {"message": "strange", "code": [], "details": 7}})
+    assert kind(judged(GEMINI, code=1, err=odd)) is FailureKind.UNKNOWN
+
+
 @pytest.mark.parametrize(
     ("code", "meant"), [(0, FailureKind.NO_RESULT), (1, FailureKind.UNKNOWN), (137, FailureKind.CRASH)]
 )
