@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from locum.agents.base import Seat
 from locum.agents.registry import AGENTS
 from locum.config.added import FOLDER
 from locum.config.load import Loaded
@@ -39,7 +40,18 @@ def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
     )
     after = loaded.service.post_task
     missing = _program(after.command[0], "command", loaded, environ) if after else ()
-    return (*tiers, *(f"post_task: {doubt}" for doubt in missing))
+    return (*tiers, *_sources(seats), *(f"post_task: {doubt}" for doubt in missing))
+
+
+def _sources(seats: Seats) -> Iterator[str]:
+    """Homes that `usage_sources` names, and where nothing will ever be seen."""
+    service, place = seats.loaded.service, seats.loaded.place
+    for each in service.usage_sources if isinstance(service.usage_sources, tuple) else ():
+        folder = place.path(each.home)
+        if not AGENTS[each.agent].histories(Seat("", home=folder), {}):
+            yield f"usage_sources: {each.agent} keeps no transcripts that could be read; count its tasks or report them"
+        elif not folder.is_dir():
+            yield f"usage_sources: {folder} is no folder yet; see whether {each.agent} keeps its sessions there"
 
 
 def _agent(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -9,10 +10,13 @@ from typing import Any
 
 import click
 
+from locum import __version__
 from locum.cli.settings import Settings, laid_over
 from locum.errors import LocumError
 
 INTERRUPTED = 130
+NOBODY_READS = 141
+"""As a shell tells of a command whose reader went away (`| head`)."""
 
 # Verb: where it is, and what it does. Modules are imported when their verb is used, so that each starts quickly.
 _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -57,6 +61,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "exec": ("borrow", "Run a command in the active tier's environment."),
     },
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 _VERBS = {verb: entry for group in _GROUPS.values() for verb, entry in group.items()}
 
 
@@ -109,6 +114,8 @@ class Verbs(click.Group):
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            ctx.exit(NOBODY_READS)
 
 
 @click.group(
@@ -119,6 +126,7 @@ class Verbs(click.Group):
 )
 @click.option("--config", metavar="FILE", help="service.json to use ($LOCUM_CONFIG).")
 @click.option("--socket", metavar="PATH", help="The daemon's socket ($LOCUM_SOCKET).")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option("--state", metavar="FOLDER", help="The daemon's state ($LOCUM_STATE).")
 @click.pass_context
 def locum(ctx: click.Context, config: str | None, socket: str | None, state: str | None) -> None:
@@ -130,15 +138,35 @@ def locum(ctx: click.Context, config: str | None, socket: str | None, state: str
 
 def main() -> None:
     """The entry point of the command line."""
+    _open_standard_streams()
     try:
         locum(prog_name="locum")
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        sys.exit(_unwritten(error))
     finally:
         _flush()
+
+
+def _open_standard_streams() -> None:
+    """Have all three: one that the caller closed would be given to the next file that is opened."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "r+" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _flush() -> None:
     """Write what is left; a reader that has gone (`| head`) is no error worth a traceback."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno in _FULL:
+            sys.exit(_unwritten(error))
+
+
+def _unwritten(error: OSError) -> int:
+    click.echo(f"locum: standard output cannot be written ({(error.strerror or str(error)).lower()})", err=True)
+    return 1

@@ -295,7 +295,12 @@ def test_an_error_that_is_printed_as_bare_json_is_read(error: dict[str, Any], me
     """On either stream, on one line or many, behind anything else, in a list: whatever the code, it is that failure."""
     text = json.dumps(error, indent=indent)
     status = error["error"].get("code", 400) & 255
-    for shown in (text, f"[{text}]\n", f"ApiError: {text}", f"    at async main (file:1:2) {{\n  status: 429\n}}\n{text}\n"):
+    for shown in (
+        text,
+        f"[{text}]\n",
+        f"ApiError: {text}",
+        f"    at async main (file:1:2) {{\n  status: 429\n}}\n{text}\n",
+    ):
         for code in (0, 1, status):
             for told in (judged(GEMINI, INIT, code=code, err=shown), judged(GEMINI, code=code, out=shown)):
                 assert isinstance(told, Failure)

@@ -134,7 +134,23 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     os.close(read)
     with os.fdopen(write, "wb") as pipe:
         found = subprocess.run(LOCUM, stdout=pipe, stderr=subprocess.PIPE, timeout=30)
-    assert found.stderr == b""
+    assert (found.returncode, found.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed_are_no_error(closed):
+    """What nobody wants to read is written nowhere, and never into a file or a socket that is opened later."""
+    found = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *LOCUM, "version"], capture_output=True, timeout=30)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert bool(found.stdout) is (">&-" not in closed.split())
+
+
+def test_output_that_cannot_be_written_is_told():
+    """A full disk costs a sentence and exit code 1, not a traceback."""
+    with open("/dev/full", "wb") as full:
+        found = subprocess.run([*LOCUM, "version"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert found.returncode == 1
+    assert found.stderr == "locum: standard output cannot be written (no space left on device)\n"
 
 
 def test_options_stand_before_the_verb_and_win_over_the_environment(cli, tmp_path):

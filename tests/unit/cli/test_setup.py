@@ -228,3 +228,20 @@ def test_check_misses_the_program_of_post_task(cli, tmp_path, command, doubt):
     told = f"warning: post_task: {doubt.format(folder=tmp_path)}\n" if doubt else ""
     assert found.stderr == told
     assert f"after each task: {command[0]}, for 1 min 30 s at most\n" in found.stdout
+
+
+def test_check_misses_homes_in_which_nothing_will_ever_be_seen(cli, tmp_path):
+    """What `usage_sources` names in vain (an agent without transcripts, a folder that is not there) is told."""
+    program(tmp_path, "mine")
+    (tmp_path / "there").mkdir()
+    homes = [{"agent": "aider", "home": "there"}, {"agent": "codex", "home": "there"}, {"agent": "pi", "home": "~x/y"}]
+    tiers = [{"name": "one", "agent": "command", "command": ["./mine"]}]
+    (tmp_path / "service.json").write_text(json.dumps({"failover": {"tiers": tiers}, "usage_sources": homes}))
+    found = cli("check")
+    assert (found.exit_code, found.stderr.splitlines()) == (
+        0,
+        [
+            "warning: usage_sources: aider keeps no transcripts that could be read; count its tasks or report them",
+            f"warning: usage_sources: {tmp_path}/~x/y is no folder yet; see whether pi keeps its sessions there",
+        ],
+    )
