@@ -12,7 +12,7 @@ from typing import Any
 from locum.agents import judge, lines
 from locum.agents.base import Command, End, Launch, Line, Mark, Seat, Signal, Source, Verdict, home_of
 from locum.agents.gemini import EXITS, shown
-from locum.agents.rules import Rule, rules_for
+from locum.agents.rules import Rule, first_match, rules_for
 from locum.config.logins import KEYS
 from locum.policy.failure import FailureKind
 from locum.policy.usage import Tokens, Usage
@@ -32,6 +32,8 @@ _ENV = {
     "QWEN_DISABLE_AUTO_TITLE": "1",
 }
 _STATUS = re.compile(r"(?P<status>[45]\d\d) ")
+_LONGEST_SHOWN = 2_000
+"""Characters of what it says of a failure that are looked at: the longest that it knows has some 400."""
 _TELEMETRY = "ui_telemetry"
 _ANSWER, _ERROR = "qwen-code.api_response", "qwen-code.api_error"
 _UNANSWERED = frozenset({"APIConnectionError", "APIConnectionTimeoutError"})
@@ -102,13 +104,32 @@ class Qwen:
         return lines.session(path.stem)
 
     def verdict(self, end: End, signals: Sequence[Signal]) -> Verdict:
-        """What the end meant. A success told right behind a failure is none."""
+        """What the end meant. A success told right behind a failure is none, nor one that only says a known failure."""
         told = judge.standing(signals)
-        code = end.exit or 0
+        told, code = (*told, *self._shown_bare(end, told)), end.exit or 0
         if judge.outcome(told) is None and code in EXITS:
             why = judge.last_line(end) or f"{self.program} ended with code {code}"
             told = (*told, Signal(Mark.FAILED, why, EXITS[code], rule=f"exit:{code}"))
+        if judge.outcome(told) is None and code == 0:  # which it is also after a failure
+            match = judge.by_text(self._rules, end)
+            if match is not None:
+                return match
         return judge.verdict(self.program, self._rules, end, told)
+
+    def _shown_bare(self, end: End, told: Sequence[Signal]) -> Iterator[Signal]:
+        """The failure that Qwen Code says in place of an answer, without the brackets that usually stand around it.
+
+        Nothing was spent then, no tool was used, and the first line is a sentence so plain that it is known on a stream
+        of text as well. An answer that quotes one has spent tokens.
+        """
+        last = judge.outcome(told)
+        spent = end.tokens or (last is not None and last.tokens)
+        if spent or (last is not None and last.mark is Mark.FAILED) or any(each.mark is Mark.TOOL for each in told):
+            return
+        said = (last.text if last else "").strip() or judge.last_said(told).strip()
+        match = first_match(self._rules, "out", said[:_LONGEST_SHOWN])
+        if match is not None and said.startswith(match.line):
+            yield Signal(Mark.FAILED, said, rule="said:bare")
 
     def credentials(self, seat: Seat, env: Mapping[str, str]) -> tuple[Path, ...]:
         """The files its login lies in: that of an account, and the settings, which may hold a key."""

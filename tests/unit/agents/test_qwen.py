@@ -131,6 +131,41 @@ def test_an_answer_that_quotes_an_error_is_an_answer(text: str) -> None:
     assert judged(QWEN, INIT, said(text), result(text), code=0) == Success(text)
 
 
+DAILY = "Qwen OAuth quota exceeded: Your free daily quota has been reached."
+ADVICE = f"{DAILY}\n\nTo go on without waiting, upgrade to the plan:\n  https://example.com/plan\n\nThen run /auth."
+
+
+@pytest.mark.parametrize("text", [DAILY, ADVICE])
+def test_the_days_limit_is_read_without_brackets_too(text: str) -> None:
+    """In place of an answer, in the result alone, on either stream, with or without an end, whatever the code."""
+    message, end = said(text, NOTHING), result(text, NOTHING)
+    uncounted = {key: value for key, value in end.items() if key != "usage"}
+    runs = [
+        judged(QWEN, INIT, message, end, code=0),
+        judged(QWEN, INIT, message, uncounted, code=0),
+        judged(QWEN, INIT, end, code=0),
+        judged(QWEN, INIT, message, code=0),
+        judged(QWEN, INIT, message, code=1),
+        judged(QWEN, INIT, message, end | {"is_error": True}, code=1),
+        *(judged(QWEN, code=code, **{name: f"{text}\n"}) for code in (0, 1) for name in ("out", "err")),
+        judged(QWEN, *failed(text), code=0),
+    ]
+    for told in runs:
+        assert isinstance(told, Failure)
+        assert (told.kind, told.window, told.rule) == (FailureKind.USAGE_LIMIT, "daily", "qwen.daily")
+
+
+@pytest.mark.parametrize("text", [DAILY, ADVICE, f"He was told:\n{DAILY}", "Connection error. I mended it."])
+def test_an_answer_that_speaks_of_the_days_limit_is_an_answer(text: str) -> None:
+    """Tokens were spent on it, or a tool was used for it; and where no tokens are told, it must begin with it."""
+    tool = {"type": "assistant", "message": {"content": [{"type": "tool_use", "id": "t"}], "usage": NOTHING}}
+    uncounted = {key: value for key, value in result(text).items() if key != "usage"}
+    assert judged(QWEN, INIT, said(text), result(text), code=0) == Success(text)
+    assert judged(QWEN, INIT, tool, said(text, NOTHING), uncounted, code=0) == Success(text)
+    if not text.startswith(DAILY):
+        assert judged(QWEN, INIT, said(text, NOTHING), uncounted, code=0) == Success(text)
+
+
 @pytest.mark.parametrize("text", [f"{QUOTE} was all it said.", "[API Error: is what it begins with"])
 def test_an_error_within_a_text_is_none(text: str) -> None:
     """Also where the provider tells no counts: Qwen Code puts its error at the end."""
