@@ -161,11 +161,15 @@ def shown(text: str) -> str | None:
 def _outcome(end: End, signals: Sequence[Signal]) -> tuple[Signal, ...]:
     """What standard output told; where it did not tell the end, what it was as one piece, or standard error tells.
 
-    Where neither does, the provider's error may be the last thing written on one of them, as JSON and nothing else.
+    Where neither does, the provider's error may be the last thing written on one of them, as JSON and nothing else;
+    or it was said in place of an answer, and nothing was spent.
     """
     told = judge.standing([signal for signal in signals if not signal.rule.startswith(_STDERR)])
-    if judge.outcome(told) is not None:
-        return told
+    last = judge.outcome(told)
+    if last is not None:
+        hollow = last.mark is Mark.DONE and last.tokens is not None and not (last.tokens or end.tokens)
+        bare = _bare(judge.last_said(told)) if hollow else None
+        return (*told, bare) if bare else told
     whole = lines.parse(end.out_tail.strip().encode("utf-8", "replace")) or {}  # --output-format json
     if "session_id" not in whole or whole.keys().isdisjoint(
         ("response", "stats", "error")

@@ -307,6 +307,14 @@ def test_an_error_that_is_printed_as_bare_json_is_read(error: dict[str, Any], me
                 assert (told.kind, told.evidence[:1]) == (meant, told.evidence[:1].strip("{[")), told
 
 
+@pytest.mark.parametrize(("error", "meant"), BARE)
+def test_an_error_in_place_of_an_answer_is_one_if_nothing_was_spent(error: dict[str, Any], meant: FailureKind) -> None:
+    """An answer that shows such JSON has spent tokens."""
+    shown = SAID | {"content": json.dumps(error)}
+    assert kind(judged(GEMINI, INIT, shown, DONE | {"stats": {"total_tokens": 0}}, code=0)) is meant
+    assert judged(GEMINI, INIT, shown, DONE, code=0) == Success(shown["content"])
+
+
 @pytest.mark.parametrize(
     "err",
     [
