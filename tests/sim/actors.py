@@ -236,7 +236,7 @@ class Cast:
             case "limits":
                 limits |= {"parallel": chance.choice((1, 2, 4)), "attempts": chance.choice((3, 6, 10))}
         listed = {each for one in chains.values() for each in one.tiers}
-        return Setup({key: each for key, each in tiers.items() if key in listed}, chains, limits)
+        return Setup({key: each for key, each in tiers.items() if key in listed}, chains, limits, setup.watched)
 
     async def _bad_edit(self, chance: random.Random) -> None:
         """A file that cannot be used; it is told once, and changes nothing."""

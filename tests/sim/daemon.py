@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,35 @@ class _Changes:
         scope.cancel()
 
 
+class FileEvents:
+    """The host's file events: now and then it tells of everything that has changed, at times of nothing."""
+
+    def __init__(self, seed: int, start: int, quiet: Callable[[], bool]) -> None:
+        self._dice, self._quiet = dice(seed, f"events {start}"), quiet
+        self._seen: dict[str, int] = {}
+
+    async def __call__(
+        self, folders: Sequence[str], wanted: Callable[[str], bool], *, stop: anyio.Event
+    ) -> AsyncGenerator[set[str], None]:
+        """As `locum.engine.events.listen`, but for how often."""
+        while not stop.is_set():
+            yield self._changed(folders, wanted) if self._dice.random() < 0.8 else set()
+            with trio.move_on_after(10 if self._quiet() else self._dice.expovariate(1 / 100)):
+                await stop.wait()
+
+    def _changed(self, folders: Sequence[str], wanted: Callable[[str], bool]) -> set[str]:
+        found = {path: size for each in folders for path, size in _sizes(each) if wanted(path)}
+        changed = {path for path, size in found.items() if self._seen.get(path) != size}
+        self._seen = found
+        return changed
+
+
+def _sizes(folder: str) -> list[tuple[str, int]]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return sorted((entry.path, entry.stat(follow_symlinks=False).st_size) for entry in entries)
+    return []
+
+
 @dataclass
 class Daemon:
     """What systemd keeps running."""
@@ -157,6 +188,7 @@ class Daemon:
             environ=self.environ,
             worker=worker,
             changes=lambda _path, *, stop: _Changes(self.editions, stop),
+            events=FileEvents(self.seed, self.starts, lambda: self.disk.quiet),
         )
         self.up_since = elapsed()
         self.trace.tell("daemon", "is up")

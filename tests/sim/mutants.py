@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from locum.config.reload import Rejected, Reloader
 from locum.engine import supervisor
@@ -19,7 +21,9 @@ from locum.policy.failure import FailureKind
 from locum.policy.notice import NoticeKind
 from locum.policy.plan import Chain, tier_target
 from locum.policy.usage import NO_TOKENS, Tokens, Weights
-from locum.store import brakes, endings, log, notices, tally, tasks
+from locum.store import brakes, endings, log, notices, tally, tasks, transcripts
+from locum.store.transcripts import Share, Transcripts
+from locum.store.views import Recorded
 
 Patch = tuple[Any, str, Any]
 MUTANTS: dict[str, Callable[[], list[Patch]]] = {}
@@ -406,3 +410,38 @@ def invalid_request_moves() -> list[Patch]:
         return replace(step, next=Next.MOVE) if step.next is Next.FAIL else step
 
     return [(endings, "bump", bump)]
+
+
+@mutant
+def session_never_claimed() -> list[Patch]:
+    """What was counted of a run's session before the run has told it stays somebody else's."""
+    return [(transcripts, "claim", lambda *_: ())]
+
+
+@mutant
+def counted_per_file() -> list[Patch]:
+    """A transcript that was copied counts again."""
+    real = Transcripts.record
+
+    async def record(self: Transcripts, shares: Sequence[Share], now_ms: int) -> Recorded:
+        apart = [
+            replace(
+                each, usages=[structs.replace(told, key=f"{told.key} in {each.found.path}") for told in each.usages]
+            )
+            for each in shares
+        ]
+        return await real(self, apart, now_ms)
+
+    return [(Transcripts, "record", record)]
+
+
+@mutant
+def place_kept_ahead() -> list[Patch]:
+    """How far a transcript was read is on record before what it told."""
+    real = Transcripts.record
+
+    async def record(self: Transcripts, shares: Sequence[Share], now_ms: int) -> Recorded:
+        await self.save([each.found for each in shares])
+        return await real(self, shares, now_ms)
+
+    return [(Transcripts, "record", record)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,17 @@ TASK = "id, chain, cwd, state, reason_code, no_wait, shared_cwd, not_before_ms, 
 NO_RUN = (None, 0, NOTHING, 0)
 PATIENCE = 75.0
 """Virtual seconds after which what is due must have happened: two of the daemon's longest sleeps and some more."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One message that somebody's session has written down: what it spent, and when by the host's clock."""
+
+    session: str
+    account: str
+    home: Path
+    at_ms: int
+    counts: Counts
 
 
 @dataclass
@@ -227,16 +239,20 @@ class Oracle:
                 if truth.get(name, NOTHING) != kept.get(name, NOTHING):
                     self.broken("books", f"{column} {name}: {kept.get(name)} in the ledger, {truth.get(name)} spent")
 
-    def add_up_outside(self, database: Database[Any], spent: dict[tuple[str, str], Counts]) -> None:
+    def add_up_outside(
+        self, database: Database[Any], spent: dict[tuple[str, str], Counts], unheard: Sequence[Told]
+    ) -> None:
         """What sessions (with their account) of others have spent is counted once, each message in one place.
 
         Whose account has no tier any more, its transcript is none that the daemon would read: it may lack something.
+        Of sessions without hooks all that is dated after their home was seen first counts.
         """
+        spent = {**spent, **self._unheard(database, unheard)}
         sums = (
             "SELECT session, SUM(input), SUM(output), SUM(cache_read), SUM(cache_write)"
             " FROM entry WHERE run IS NULL GROUP BY 1"
         )
-        kept = {row[0]: row[1:] for row in database._tx.connection.execute(sums)}
+        kept = {row[0]: row[1:] for row in database._tx.connection.execute(sums) if any(row[1:])}
         homes = {tier.account for tier in self.law.setup.tiers.values() if tier.agent == "claude-code"}
         for (name, account), counts in spent.items():
             found = kept.pop(name, NOTHING)
@@ -244,6 +260,15 @@ class Oracle:
                 self.broken("books", f"session {name}: {found} in the ledger, {counts} spent")
         if kept:
             self.broken("books", f"nobody has such sessions: {kept}")
+
+    def _unheard(self, database: Database[Any], told: Sequence[Told]) -> dict[tuple[str, str], Counts]:
+        since = dict(database._tx.connection.execute("SELECT folder, since_ms FROM source"))
+        spent: dict[tuple[str, str], Counts] = {}
+        for each in told:
+            if each.at_ms >= since.get(os.path.realpath(each.home), each.at_ms + 1):
+                name = each.session, each.account
+                spent[name] = plus(spent.get(name, NOTHING), each.counts)
+        return spent
 
     async def audit(self) -> None:
         """The product's own audit finds nothing."""

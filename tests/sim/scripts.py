@@ -213,7 +213,8 @@ class ClaudeScript(CommandScript):
         if self.host.chance("garbage"):
             self.write("out", '{"type":"assistant","message":[1,2]}\n')
         await trio.sleep(self.dice.choice((0.0, 0.1, 2.0)))
-        at = iso(self.host.clock.now_ms() - self.dice.choice((0, 0, 5000, 10**8, -(10**8))))
+        off = self.dice.choice((0, 0, 5000, 10**8, -(10**8)))
+        at = iso(self.host.clock.now_ms() - (0 if self.host.swarm.watched else off))  # whose a row is goes by its date
         with self.at.open("a") as file:
             file.write(line(type="assistant", sessionId=self.session, timestamp=at, message=row) * twice)
         self.write("out", line(type="assistant", session_id=self.session, message=row))

@@ -96,6 +96,7 @@ class Setup:
     tiers: dict[str, TierSetup]
     chains: dict[str, ChainSetup]
     limits: dict[str, Any] = field(default_factory=dict)
+    watched: bool = False
 
     def written(self) -> dict[str, Any]:
         """As JSON; a tier is described where it stands first, and named elsewhere."""
@@ -111,7 +112,7 @@ class Setup:
                 routes[name]["triggers"] = list(chain.triggers)
         more = {name: route | self.chains[name].written() for name, route in routes.items() if name != "default"}
         service = {**self.chains["default"].written(), "failover": routes["default"], "limits": self.limits}
-        service["usage_sources"] = False  # files are real in the simulation, and what tells of them is not
+        service["usage_sources"] = self.watched
         return service | ({"chains": more} if more else {})
 
     def listing(self, tier: str) -> list[str]:

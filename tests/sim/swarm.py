@@ -24,6 +24,7 @@ class Swarm:
     rates: dict[str, float] = field(default_factory=dict)
     budgets: bool = False
     claude: bool = False
+    watched: bool = False  # whether people's sessions are counted from their transcripts alone
     task_every: float = 300.0  # seconds between two tasks, on average
     look_every: float = 10.0  # seconds between two looks at a run, on this slow host
 

@@ -49,6 +49,9 @@ CAUGHT = {  # by which oracles, and the first seed that is worth trying: the one
     "release_does_nothing": ({"operator"}, 0),
     "triggers_ignored": ({"retry"}, 6),
     "invalid_request_moves": ({"retry"}, 0),
+    "session_never_claimed": ({"books"}, 0),
+    "counted_per_file": ({"books"}, 0),
+    "place_kept_ahead": ({"books"}, 0),
 }
 
 

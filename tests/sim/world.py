@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tests.sim.law import HOUR, LONGEST, Law
 from tests.sim.oracle import Oracle
 from tests.sim.sessions import Reporter
 from tests.sim.setups import draw_setup
+from tests.sim.strangers import Strangers
 from tests.sim.swarm import Swarm, draw_swarm
 from tests.sim.trace import Trace
 from tests.sim.witness import Witness
@@ -36,7 +37,9 @@ HOURS = 6.0
 STUCK_AFTER = 60.0
 """Virtual hours after which a simulation that has not come to its end never will."""
 SHM = Path("/dev/shm")
-BUGS = ("run_not_understood",)
+WATCHED = 0.4
+"""The share of the seeds with Claude Code in which homes are watched, and people work in them without hooks."""
+BUGS = ("run_not_understood", "sources_not_understood", "transcript_not_understood")
 """Lines of the daemon's own log that only a bug of its own writes."""
 
 
@@ -113,9 +116,13 @@ class World:
         self.first_broken: tuple[str, str] | None = None
         self.scope = trio.CancelScope()
         self.swarm = draw_swarm(chance)
+        self.swarm.watched = self.swarm.claude and dice(seed, "watched").random() < WATCHED
+        if self.swarm.watched:  # whose a row is, and whether it is history, goes by its date
+            self.swarm.rates = {name: rate for name, rate in self.swarm.rates.items() if not name.endswith("_steps")}
         self.clock = SimClock(seed)
         self.trace = Trace(self.clock, root)
         setup = draw_setup(chance, budgets=self.swarm.budgets, claude=self.swarm.claude)
+        setup = replace(setup, watched=self.swarm.watched)
         self.trace.tell("seed", f"{seed}: {self.swarm}")
         self.trace.tell("seed", f"{setup}")
         names = sorted({tier.account for tier in setup.tiers.values()})
@@ -140,6 +147,7 @@ class World:
             seed, self.swarm, self.trace, self.clock, self.daemon, self.editions, self.processes, self.oracle, root
         )
         self.reporter = Reporter(self.cast)
+        self.strangers = Strangers(self.cast)
         self.audits: random.Random = dice(seed, "audits")
 
     def broken(self, oracle: str, what: str) -> None:
@@ -180,6 +188,7 @@ class World:
             ]
             actors += [
                 self.reporter.work,
+                self.strangers.work,
                 cast.submitter,
                 cast.operator,
                 cast.editor,
@@ -200,7 +209,7 @@ class World:
             if self.daemon.boss:
                 self.oracle.add_up(self.daemon.boss.ledger._database)
                 spent = {(session.id, session.account): session.spent for session in self.reporter.sessions.values()}
-                self.oracle.add_up_outside(self.daemon.boss.ledger._database, spent)
+                self.oracle.add_up_outside(self.daemon.boss.ledger._database, spent, self.strangers.told)
                 await self.daemon.stop()
             nursery.cancel_scope.cancel()
 
@@ -288,6 +297,7 @@ async def _simulate(seed: int, hours: float, folder: Path) -> Report:
         "faults": world.trace.faults,
         "starts": world.daemon.starts,
         "hooks": world.reporter.asked,
+        "unheard": len(world.strangers.told),
         "crossings": world.oracle.budgets.crossings,
     }
     return Report(seed, world.first_broken, world.trace.digest(), world.trace, world.swarm, figures)
