@@ -96,6 +96,14 @@ def readers(daemon: Daemon) -> list[int]:
     return [int(pid) for task in tasks for pid in task.read_text().split()]
 
 
+def said_by(pid: int) -> bytes:
+    """The command line of a process; nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def rests(daemon: Daemon) -> bool:
     """Whether the daemon does next to nothing for a while."""
     began = seconds(pid_of(daemon))
@@ -140,15 +148,24 @@ def test_ten_thousand_new_transcripts_are_counted_once(daemon: Daemon, tmp_path:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_import_of_ten_thousand_goes_on_after_a_kill_between_two_commits(daemon: Daemon, tmp_path: Path) -> None:
-    """The daemon dies when the first part is committed: that part is there, and the next import completes it, once."""
+    """The daemon dies when the first part is committed: that part is there, whoever read for it ends too, and the next
+    import completes it, once.
+    """
     total = fill(tmp_path / "home/projects", timedelta(days=1))
     daemon.stop()
     daemon.program = (PYTHON, DYING, "history-counted-after", "1")
     daemon.start()
-    cut_off = daemon.run("import")
-    assert cut_off.returncode == 69, cut_off.stderr
+    cut_off = subprocess.Popen([LOCUM, "import"], env=daemon.env, stdout=subprocess.PIPE)
+    reading = set[int]()
+    while cut_off.poll() is None:
+        reading.update(readers(daemon))
+        time.sleep(0.02)
+    cut_off.communicate()
+    assert cut_off.returncode == 69
     assert daemon.process is not None
     assert daemon.process.wait(30) == -signal.SIGKILL
+    assert reading
+    until(lambda: not any(b"locum.engine.scanner" in said_by(pid) for pid in reading), "nobody reads any more")
     daemon.program = (LOCUM, "serve")
     daemon.start()
     before = memory(pid_of(daemon), "VmRSS")
