@@ -123,7 +123,8 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
         await service.bell.wait(heard, 0 if any(stream.tail.behind for stream in streams) else LOOK_EVERY)
     run = await service.ledger.run(run.id)
     if run.state is RunState.FAILED:
-        yield _failed(run)
+        task, last = await service.ledger.task(run.task), (await service.ledger.runs(run.task))[-1]
+        yield _failed(run, last=task.state is TaskState.FAILED and last.id == run.id)
 
 
 @dataclass
@@ -163,15 +164,17 @@ class _Stream:
             yield line.data.decode("utf-8", "replace")
 
 
-def _failed(run: Run) -> dict[str, Any]:
+def _failed(run: Run, *, last: bool) -> dict[str, Any]:
+    """A failure and what follows it: of the `last` one nothing, whatever would have, had there been tries left."""
+    then = Next.FAIL if last else run.next
     return {
         "type": "failed",
         "run": run.id,
         "tier": run.tier.name,
         "kind": run.failure.value if run.failure else None,
         "reason": run.reason,
-        "next": run.next.value if run.next else None,
-        "wait_ms": run.wait_ms if run.next is Next.RETRY else None,
+        "next": then.value if then else None,
+        "wait_ms": run.wait_ms if then is Next.RETRY else None,
     }
 
 

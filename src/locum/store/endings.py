@@ -71,12 +71,11 @@ def _failed(tx: Write, run: Run, task: Task, failure: Failure, now_ms: int, jitt
         memory.board, memory.plan, chain, run.tier, failure, now_ms, task=task.id, retries=retries, jitter=jitter
     )
     log.emit(tx, step.events)
-    enough = None if step.next is Next.FAIL or task.cancel_asked else _enough(tx, task, [*before, run], chain)
-    after = Next.FAIL if enough else step.next
-    tx.run("save_run", **run_values(replace(run, next=after, wait_ms=step.wait_ms)))
+    tx.run("save_run", **run_values(replace(run, next=step.next, wait_ms=step.wait_ms)))
+    enough = _enough(tx, task, [*before, run], chain)
     if step.next is Next.FAIL:
         tasks.fail(tx, task, failure.evidence or str(failure.kind), str(failure.kind), now_ms)
-    elif enough is not None:
+    elif enough is not None and not task.cancel_asked:
         code, reason = enough
         tasks.fail(tx, task, f"{reason}; last: {failure.kind}: {failure.evidence}", code, now_ms)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -147,7 +148,7 @@ def test_streams_that_the_caller_closed_are_no_error(closed):
 
 def test_output_that_cannot_be_written_is_told():
     """A full disk costs a sentence and exit code 1, not a traceback."""
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         found = subprocess.run([*LOCUM, "version"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
     assert found.returncode == 1
     assert found.stderr == "locum: standard output cannot be written (no space left on device)\n"

@@ -95,6 +95,16 @@ async def test_a_retry_in_place_says_when(tmp_path: Path) -> None:
     assert told[2]["reason"] == "it tries the same tier again"
 
 
+async def test_the_last_of_all_tries_is_not_said_to_be_tried_again(tmp_path: Path) -> None:
+    """A task without tries left gives up: neither a wait nor another tier is announced that never comes."""
+    rig = await make(tmp_path, service_of("a", "b") | {"limits": {"attempts": 1}}, fails("overloaded"))
+    async with running(rig):
+        task = await rig.submit()
+        told = await story(rig, task)
+    assert types(told) == ["attempt", "failed", "ended"]
+    assert (told[1]["next"], told[1]["wait_ms"], told[2]["reason_code"]) == ("fail", None, "attempts")
+
+
 async def test_each_reason_to_wait_is_told_once(tmp_path: Path) -> None:
     """Paused, then every tier held: each is told when it becomes the reason, not at every look."""
     rig = await make(tmp_path, service_of("a"), done)
