@@ -40,7 +40,7 @@ def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
     )
     after = loaded.service.post_task
     missing = _program(after.command[0], "command", loaded, environ) if after else ()
-    return (*tiers, *_sources(seats), *(f"post_task: {doubt}" for doubt in missing))
+    return (*tiers, *_shared(loaded), *_sources(seats), *(f"post_task: {doubt}" for doubt in missing))
 
 
 def _sources(seats: Seats) -> Iterator[str]:
@@ -76,6 +76,21 @@ def _program(name: str, key: str, loaded: Loaded, environ: Mapping[str, str]) ->
     if shutil.which(place, path=environ.get("PATH", "")) is None:
         where = "is not a program" if "/" in name else "is not on PATH"
         yield f"{place} {where}; install it, or say where it is with `{key}`"
+
+
+def _shared(loaded: Loaded) -> Iterator[str]:
+    """Tiers that are taken for one account, though a secret differs that may be a login nobody knows of."""
+    firsts: dict[str, TierEntry] = {}
+    for entry in loaded.service.tier_entries.values():
+        account = loaded.plan.tiers[entry.name].account
+        if entry.account is not None:
+            continue
+        first = firsts.setdefault(account, entry)
+        secret = [name for name, value in entry.env.items() if not isinstance(value, str)]
+        differing = [name for name in secret if first.env.get(name, entry.env[name]) != entry.env[name]]
+        if differing:
+            told = f"tiers {first.name} and {entry.name} are taken for one account ({account}), but differ in"
+            yield f"{told} {', '.join(differing)}; if that is a login, give each an `account` of its own"
 
 
 def _secrets(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:

@@ -177,6 +177,25 @@ def test_check_warns_of_a_tier_without_a_login(cli, tmp_path, monkeypatch):
     assert json.loads(cli("check", "--json").stdout)["doubts"] == doubts
 
 
+def test_check_doubts_an_account_whose_tiers_differ_in_a_secret(cli, tmp_path, monkeypatch):
+    """A key that only a file of the agent's own knows as a login merges two accounts unless somebody says so."""
+    monkeypatch.setenv("PATH", str(program(tmp_path / "bin", "codex").parent))
+    for name in ("CODEX_API_KEY", "A", "B"):
+        monkeypatch.setenv(name, "precious")
+    tiers = [{"name": name, "agent": "codex", "env": {"HOUSE_KEY": {"env": name.upper()}}} for name in "ab"]
+    service = tmp_path / "service.json"
+    service.write_text(json.dumps({"failover": {"tiers": tiers}}))
+    assert cli("check").stderr == (
+        "warning: tiers a and b are taken for one account (codex), but differ in HOUSE_KEY; "
+        "if that is a login, give each an `account` of its own\n"
+    )
+    service.write_text(json.dumps({"failover": {"tiers": [{**each, "account": each["name"]} for each in tiers]}}))
+    assert cli("check").stderr == ""
+    tiers[1]["env"] = {}
+    service.write_text(json.dumps({"failover": {"tiers": tiers}}))
+    assert cli("check").stderr == "", "a tool's key that only one of them has is no doubt"
+
+
 def test_check_tells_every_problem_with_its_place(cli, tmp_path):
     """All problems at once, each `path:line:column`, exit code 78."""
     (tmp_path / "service.json").write_text('{\n "usage_treshold_tokens": 5,\n "failover": {"tiers": []}}')
