@@ -81,7 +81,7 @@ async def _serve(places: Places, environ: Mapping[str, str], clock: Clock) -> No
     reloader = Reloader(load(places.config, environ), environ)
     lock = _take_state(places.state)
     try:
-        ledger = await Ledger.open(places.state / "locum.db", reloader.loaded.plan, clock.now_ms())
+        ledger = await Ledger.open(places.state / "locum.db", reloader.loaded.plan, clock.now_ms(), mark=clock.uuid())
         try:
             supervisor = Supervisor(
                 ledger=ledger,

@@ -176,7 +176,9 @@ class Daemon:
 
     async def _serve(self, worker: FaultyWorker) -> None:
         reloader = Reloader(load(self.editions.path, self.environ), self.environ)
-        ledger = await Ledger.open(self.root / "locum.db", reloader.loaded.plan, self.clock.now_ms(), worker)
+        ledger = await Ledger.open(
+            self.root / "locum.db", reloader.loaded.plan, self.clock.now_ms(), worker, mark="simulated"
+        )
         known = agents()
         self.boss = Supervisor(
             ledger=ledger,

@@ -267,12 +267,14 @@ def event(each: Event) -> dict[str, Any]:
 def notice(each: Notice) -> dict[str, Any]:
     """One thing that people must hear of."""
     return {
+        "id": each.id,
         "kind": each.kind,
         "severity": each.severity,
         "at": iso(each.at_ms),
         "chain": each.chain,
         "title": each.title,
         "message": each.message,
+        "link": each.link,
         "data": dict(each.data),
     }
 

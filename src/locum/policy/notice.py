@@ -40,7 +40,11 @@ Datum = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to tell. `data` is the same for programs: flat, times in epoch milliseconds."""
+    """One thing to tell. `data` is the same for programs: flat; keys that end in `_ms` are epoch milliseconds.
+
+    `link` is where to look, from the dashboard's own address on: `/#chain/NAME`, `/#task/ID`, or `/`. `id` is empty
+    until the ledger has written it: then it is its name outside, `msg_...`, for ever.
+    """
 
     kind: NoticeKind
     severity: Severity
@@ -49,6 +53,8 @@ class Notice:
     title: str
     message: str
     data: Mapping[str, Datum] = field(default_factory=dict)
+    link: str = "/"
+    id: str = ""
 
 
 _LAST_MS = 253_402_300_799_000  # the end of year 9999, the last that has a name in a date
@@ -99,6 +105,7 @@ def crossed(reading: Reading, chain: str, at_ms: int, until_ms: int | None) -> N
             "window_start_ms": reading.window.start_ms,
             "until_ms": until_ms,
         },
+        chain_link(chain),
     )
 
 
@@ -114,6 +121,7 @@ def task_failed(task: Task, at_ms: int) -> Notice:
         f"The task {name!r} in {task.cwd} has failed: {task.reason or task.reason_code}. "
         f"Its output: locum logs {task.id}",
         {"task": task.id, "cwd": task.cwd, "reason_code": task.reason_code, "reason": task.reason},
+        task_link(task),
     )
 
 
@@ -128,6 +136,7 @@ def post_task_failed(task: Task, reason: str, exit_code: int | None, at_ms: int)
         f"The post_task command after {task.title or task.id!r} ({task.id}, {task.state}) has failed: {reason}. "
         "The task is not touched by that. Mend the command; it is not run again for this task.",
         {"task": task.id, "state": str(task.state), "exit": exit_code, "reason": reason},
+        task_link(task),
     )
 
 
@@ -144,6 +153,16 @@ def config_rejected(text: str, at_ms: int) -> Notice:
     )
 
 
+def chain_link(chain: str) -> str:
+    """Where a chain is shown, below the dashboard's address."""
+    return f"/#chain/{chain}"
+
+
+def task_link(task: Task) -> str:
+    """Where a task is shown, below the dashboard's address."""
+    return f"/#task/{task.id}"
+
+
 def _bumped(event: Event) -> Notice:
     hold = event.hold
     assert hold is not None, "a bump always says what it holds"
@@ -158,6 +177,7 @@ def _bumped(event: Event) -> Notice:
         f"{event.tier or hold.target} is held {_until(hold.until_ms)}: {_reason(event.reason, hold)}. "
         f"{goes_on} {remedy}",
         _data(event),
+        chain_link(event.chain),
     )
 
 
@@ -173,6 +193,7 @@ def _returned(event: Event) -> Notice:
         f"{event.chain}: {event.tier or hold.target} is back",
         f"{event.tier or hold.target} can be used again: {event.reason} ({hold.kind}). {goes_on}",
         _data(event),
+        chain_link(event.chain),
     )
 
 
@@ -186,6 +207,7 @@ def _exhausted(event: Event) -> Notice:
         f"Tasks of {event.chain} wait, because its last tier is held too: {event.reason or 'no reason given'}. "
         "See when each comes back with locum status; locum release ends a hold.",
         _data(event),
+        chain_link(event.chain),
     )
 
 

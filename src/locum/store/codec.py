@@ -20,10 +20,11 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the ledger keeps in memory beside the database: the board, and the plan it is read with."""
+    """What the ledger keeps in memory beside the database: the board, the plan it is read with, and which it is."""
 
     board: Board
     plan: Plan
+    mark: str = ""
 
 
 Write = Tx[Memory]
@@ -151,7 +152,7 @@ def board_of(text: str) -> Board:
 def notice_values(notice: Notice) -> Values:
     """The columns of a notice."""
     return {
-        **{name: getattr(notice, name) for name in ("at_ms", "chain", "title", "message")},
+        **{name: getattr(notice, name) for name in ("at_ms", "chain", "title", "message", "link")},
         "kind": str(notice.kind),
         "severity": str(notice.severity),
         "data": dump(dict(notice.data)),
@@ -160,8 +161,8 @@ def notice_values(notice: Notice) -> Values:
 
 def notice_of_row(row: Row) -> Notice:
     """A notice from its columns, in the order of the table (without `seq` and `event`)."""
-    kind, severity, at_ms, chain, title, message, data = row
-    return Notice(NoticeKind(kind), Severity(severity), at_ms, chain, title, message, json.loads(data))
+    kind, severity, at_ms, chain, title, message, data, link, id_ = row
+    return Notice(NoticeKind(kind), Severity(severity), at_ms, chain, title, message, json.loads(data), link, id_)
 
 
 def _hold_values(hold: Hold) -> Values:

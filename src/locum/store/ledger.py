@@ -43,8 +43,10 @@ class Ledger:
         self.transcripts = Transcripts(database)
 
     @classmethod
-    async def open(cls, path: Path, plan: Plan, now_ms: int, worker: Worker | None = None) -> Ledger:
+    async def open(cls, path: Path, plan: Plan, now_ms: int, worker: Worker | None = None, *, mark: str = "") -> Ledger:
         """Open the ledger in `path`, made if it is not there, and take over `plan` as `replan` does.
+
+        `mark` is a random text that tells it from every other ledger, if it is new.
 
         Raises `StateError` for a file that is damaged, no ledger, or made by a newer locum.
         """
@@ -52,7 +54,7 @@ class Ledger:
         database = Database(path, worker or ThreadWorker(), Memory(Board(), Plan({})))
         ledger = cls(database)
         try:
-            await database.write(_load)
+            await database.write(lambda tx: _load(tx, mark))
             await ledger.replan(plan, now_ms)
         except BaseException:
             await database.close()
@@ -326,6 +328,10 @@ class Ledger:
         """The notices behind row `after`, oldest first, each with its row."""
         return await self._read(lambda sql: notices.notices_after(sql, after, limit))
 
+    async def notice(self, name: str) -> tuple[int, Notice]:
+        """One notice by its name (`msg_...`), with its row. Raises `NotFoundError`."""
+        return await self._read(lambda sql: notices.find(sql, name))
+
     async def reject_config(self, text: str, now_ms: int) -> None:
         """Tell that an edit was not taken over; `text` names file, line and remedy."""
         await self._write(lambda tx: notices.add(tx, config_rejected(text, now_ms)))
@@ -341,8 +347,9 @@ class Ledger:
         return await self._database.read(script)
 
 
-def _load(tx: Write) -> None:
+def _load(tx: Write, mark: str) -> None:
     tx.memory = replace(tx.memory, board=log.load(tx))
+    notices.identify(tx, mark)
 
 
 def _chain(tx: Write, name: str) -> Chain:

@@ -26,7 +26,7 @@ BREAKAGES = {
     "an event's text": ("UPDATE event SET hold = '{}' WHERE kind = 'bumped'", "the log of the chains cannot be read"),
     "a notice": ("DELETE FROM notice WHERE kind = 'tier_bumped'", "does not have exactly one notice"),
     "a notice twice": (
-        "INSERT INTO notice SELECT seq + 900, kind, severity, at_ms, chain, title, message, data, event FROM notice",
+        "INSERT INTO notice (kind, severity, at_ms, title, message, data, event) SELECT kind, severity, at_ms, title, message, data, event FROM notice",
         "does not have exactly one notice",
     ),
     "a task's state": ("UPDATE task SET state = 'queued' WHERE id = 'task-0002'", "task task-0002 is queued"),
@@ -67,10 +67,10 @@ async def test_a_thousand_problems_are_told_briefly(tmp_path):
     assert "30 more" in problems[-1]
 
 
-async def test_entries_and_events_cannot_be_changed(tmp_path):
-    """The database itself refuses to change or delete what was recorded."""
+async def test_entries_events_and_notices_cannot_be_changed(tmp_path):
+    """The database itself refuses to change or delete what was recorded, and what people were told."""
     ledger = await history(tmp_path)
-    for table in ("entry", "event"):
+    for table in ("entry", "event", "notice"):
         for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET at_ms = 0"):
             with pytest.raises(Exception, match="never"):
                 await ledger._database.write(lambda tx, text=statement: tx.connection.execute(text).fetchall())
@@ -101,7 +101,7 @@ async def tamper(ledger, statement):
     """Change a row behind the ledger's back."""
 
     def script(tx):
-        for trigger in ("entry_stays", "entry_kept", "event_stays", "event_kept"):
+        for trigger in ("entry_stays", "entry_kept", "event_stays", "event_kept", "notice_stays", "notice_kept"):
             tx.connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
         tx.connection.execute(statement).fetchall()
 

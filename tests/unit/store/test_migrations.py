@@ -103,3 +103,16 @@ async def test_a_plan_without_post_task_makes_nothing_due_after_a_migration(tmp_
         ledger = await opened(tmp_path, plan_of(budget(1000), post_task=post_task), NOW)
         assert await ledger.post_tasks.due(9) == []
         await ledger.close()
+
+
+async def test_what_an_old_ledger_has_told_is_named(tmp_path, old):
+    """Every notice gets a name and a place, once: at the second start it is still the same."""
+    names = []
+    for _ in range(2):
+        ledger = await opened(tmp_path, PLAN, NOW)
+        found = await ledger.notices()
+        names.append([notice.id for _, notice in found])
+        assert all(notice.id.startswith("msg_") and notice.link == "/#chain/default" for _, notice in found)
+        await ledger.close()
+    assert names[0] == names[1]
+    assert len(set(names[0])) == len(old["notice"]) == 3
