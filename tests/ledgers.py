@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from locum.policy.notice import NoticeKind
-from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Tier
+from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Threshold, Tier
 from locum.policy.task import Run, RunState, Task, TaskState
 from locum.policy.usage import Tokens, Usage
 from locum.policy.window import Calendar, Lifetime, WindowRule
@@ -31,11 +31,17 @@ def budget(
     return Budget(brake, owner, limit, window, **more)
 
 
-def plan_of(*budgets: Budget, chains: dict[str, tuple[Tier, ...]] | None = None, **more) -> Plan:
-    """A plan with these budgets; by default one chain of the tiers a, b and c."""
+def plan_of(*budgets: Budget, chains: dict[str, tuple[Tier, ...]] | None = None, at=(100,), **more) -> Plan:
+    """A plan with these budgets; by default one chain of the tiers a, b and c, and `at` 100 % of each is told."""
     chains = chains or {"default": (A, B, C)}
     meters = {"chain:default": Meter(budgets[0].window if budgets else Lifetime())}
-    return Plan({name: Chain(name, tiers) for name, tiers in chains.items()}, budgets, meters, **more)
+    alerts: dict[str, tuple[Threshold, ...]] = {}
+    for each in budgets:
+        told = (Threshold(percent, each.scope, each.window, each.weights, each) for percent in at)
+        alerts[each.scope] = (*alerts.get(each.scope, ()), *told)
+    return Plan(
+        {name: Chain(name, tiers) for name, tiers in chains.items()}, budgets, meters, **{"alerts": alerts, **more}
+    )
 
 
 def task_of(number: int = 1, chain: str = "default", **more) -> Task:

@@ -116,7 +116,8 @@ async def test_a_run_that_succeeds(ledger):
     assert (task.state, task.ended_ms) == (TaskState.DONE, START + 5)
     assert await ledger.task_tokens(run.task) == await ledger.run_tokens(run.id) == Tokens(1, 2, 3, 4)
     assert [event.kind for _, event in await ledger.events()] == [EventKind.STARTED, EventKind.SUCCEEDED]
-    assert await ledger.queue() == await ledger.open_runs() == await kinds(ledger) == []
+    assert await ledger.queue() == await ledger.open_runs() == []
+    assert await kinds(ledger) == [NoticeKind.TASK_FINISHED]
 
 
 async def test_what_is_done_cannot_be_done_again(ledger):

@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import product
 
 from locum.engine.process import marked
 from tests.crash.books import TYPES, Ledger, prompts
@@ -157,7 +158,7 @@ def crossings(earth: Field, ledger: Ledger) -> Iterator[str]:
     notices = [
         json.loads(data) for data in ledger.column("SELECT data FROM notice WHERE kind = 'token_threshold_crossed'")
     ]
-    told = Counter((each["budget"], each["limit"]) for each in notices)
+    told = Counter((each["budget"], each["limit"]) for each in notices if each["threshold"] == 100)
     fired = Counter(ledger.all("SELECT budget, limit_tokens FROM fired"))
     for each in told.keys() | fired.keys():
         if told[each] != fired[each]:
@@ -165,13 +166,15 @@ def crossings(earth: Field, ledger: Ledger) -> Iterator[str]:
     [used] = ledger.column(
         "SELECT COALESCE(SUM(input + output + cache_read + cache_write), 0) FROM entry WHERE chain = 'budget'"
     )
-    for limit in earth.limits:
-        expected = int(used >= limit)
-        if told["chain:budget", limit] != expected:
-            yield f"the budget of {limit:,} tokens was told {told['chain:budget', limit]} times, not {expected}"
+    reached = Counter((each["limit"], each["threshold"]) for each in notices if each["budget"] == "chain:budget")
+    for limit, at in product(earth.limits, (80, 90, 100)):
+        expected = int(used * 100 >= limit * at)
+        if reached[limit, at] != expected:
+            yield f"{at} % of the budget of {limit:,} tokens were told {reached[limit, at]} times, not {expected}"
+    once = ("budget", "limit", "threshold", "window_start_ms")
     twice = [
         key
-        for key, count in Counter((each["budget"], each["limit"], each["window_start_ms"]) for each in notices).items()
+        for key, count in Counter(tuple(each[name] for name in once) for each in notices).items()
         if count > 1 and key[0] == "chain:budget"
     ]
     yield from (f"{key} was told twice" for key in twice)

@@ -11,6 +11,7 @@ from tests.sim.setups import BudgetSetup, Reset, Setup
 from tests.sim.windows import Blocks, Spent, Weights, length_of, window
 from tests.sim.witness import Commit, Entry, Ev
 
+TOLD_AT = (80, 90, 100)
 Key = tuple[str, int, Reset, Weights, int]  # budget, limit, window rule, weights, start of the window
 
 
@@ -23,7 +24,8 @@ class Budgets:
     broken: Callable[[str, str], None]
     spent: dict[str, Spent] = field(default_factory=dict)
     blocks: dict[tuple[str, int], Blocks] = field(default_factory=dict)
-    crossed: set[Key] = field(default_factory=set)
+    crossed: set[tuple[object, ...]] = field(default_factory=set)
+    quiet: dict[tuple[str, int, int, Reset], int] = field(default_factory=dict)
     acted: set[Key] = field(default_factory=set)
     budgets: list[BudgetSetup] = field(default_factory=list)
     crossings: int = 0
@@ -36,8 +38,7 @@ class Budgets:
         self.budgets = setup.budgets()
         # A rolling window has no start: when its budget is edited away, and later back, that is a new one.
         known = {(each.id, each.limit, each.reset, each.weights) for each in self.budgets}
-        gone = {key for key in self.crossed | self.acted if key[2][0] == "rolling" and key[:4] not in known}
-        self.crossed, self.acted = self.crossed - gone, self.acted - gone
+        self.acted -= {key for key in self.acted if key[2][0] == "rolling" and key[:4] not in known}
         for scope, reset in _rules(setup):
             if reset[0] != "block" or (scope, reset[1]) in self.blocks:
                 continue
@@ -93,39 +94,66 @@ class Budgets:
 
     def conclude(self, commit: Commit) -> None:
         """After the events of a commit: what crossed must have been told, and what acts must have held."""
-        told: dict[str, list[int]] = {}
+        told: dict[str, list[tuple[int, int]]] = {}
         for each in commit.notices:
             if each.kind == "token_threshold_crossed":
-                told.setdefault(each.data["budget"], []).append(each.data["used"])
+                told.setdefault(each.data["budget"], []).append((each.data["threshold"], each.data["used"]))
         runs = {(entry.chain, entry.tier) for entry in commit.entries if entry.chain}
         touched = {f"chain:{chain}" for chain, _ in runs} | {f"tier:{tier}" for _, tier in runs}
+        asked = {(budget.id, budget.limit, budget.reset) for budget in self.budgets}
+        for key, told_ms in list(self.quiet.items()):  # nobody asks for it any more: then only the time counts
+            if (key[0], key[1], key[3]) not in asked and told_ms + length_of(key[3]) <= commit.now:
+                del self.quiet[key]
         for budget in self.budgets:
             notices = told.pop(budget.id, [])
+            self._rest(budget, commit.now)
             if budget.scope in touched or commit.setup is not None:
-                self._one(budget, notices, commit, commit.entries[0] if commit.entries else None)
+                self._told(budget, notices, commit.now)
+                self._one(budget, commit, commit.entries[0] if commit.entries else None)
             elif notices or budget.id in self._bumped:
                 self.broken("budget", f"{budget.id} fires, and nothing was spent")
         if told:
             self.broken("budget", f"nobody has such budgets: {told}")
 
-    def _one(self, budget: BudgetSetup, notices: list[int], commit: Commit, entry: Entry | None) -> None:
+    def _rest(self, budget: BudgetSetup, now: int) -> None:
+        """Of a rolling window people may be told again: a whole window ago, and below before this commit."""
+        for at in TOLD_AT:
+            key = (budget.id, budget.limit, at, budget.reset)
+            rested = (
+                self.quiet.get(key, now) + length_of(budget.reset) <= now if budget.reset[0] == "rolling" else False
+            )
+            if rested and self._base[budget.id] < budget.limit * at * 10:
+                del self.quiet[key]
+
+    def _told(self, budget: BudgetSetup, notices: list[tuple[int, int]], now: int) -> None:
+        """Each of 80, 90 and 100 % is told when it is reached, once a window, the lowest first, with the right sum."""
+        used, shaky = self._used(budget, now), self._shaky(budget, now)
+        due = []
+        for at in TOLD_AT:
+            if used < budget.limit * at * 10:
+                continue
+            if budget.reset[0] == "rolling":
+                key = (budget.id, budget.limit, at, budget.reset)
+                if key not in self.quiet:
+                    due.append(at)
+                    self.quiet[key] = now
+            else:
+                once = (budget.id, budget.limit, at, *self._window(budget, now))
+                if once not in self.crossed:
+                    due.append(at)
+                    self.crossed.add(once)
+        if not shaky and notices != [(at, used // 1000) for at in due]:
+            self.broken("budget", f"{budget.id} tells {notices}, and {due} % of {budget.limit} are reached: {used}")
+        self.crossings += len(notices)
+
+    def _one(self, budget: BudgetSetup, commit: Commit, entry: Entry | None) -> None:
         now, replanned = commit.now, commit.setup is not None
         used = self._used(budget, now)
         over, key, shaky = used >= budget.limit * 1000, self._key(budget, now), self._shaky(budget, now)
         if budget.reset[0] == "rolling" and self._base[budget.id] < budget.limit * 1000:
-            self.crossed.discard(key)
             self.acted.discard(key)
-        if len(notices) > 1 or (notices and not over) or (notices and key in self.crossed and not shaky):
-            self.broken("budget", f"{budget.id} crosses {len(notices)} times in one window: {used} of {budget.limit}")
-        if notices and notices[0] != used // 1000:
-            self.broken("budget", f"{budget.id} tells {notices[0]} used, and it is {used // 1000}")
-        known = bool(notices) or key in self.crossed or shaky or (replanned and budget.id in self._was_held)
-        if over and not known:
-            self.broken("budget", f"{budget.id} is over and does not fire: {used // 1000} of {budget.limit}")
-        self.crossings += len(notices)
         bumped = self._bumped.get(budget.id)
         if over:
-            self.crossed.add(key)
             self._held(budget, bumped, key, entry, shaky=shaky, replanned=replanned)
         elif bumped:
             self.broken("budget", f"{bumped}, and the budget has room")

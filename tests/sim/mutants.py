@@ -21,7 +21,7 @@ from locum.policy.failure import FailureKind
 from locum.policy.notice import NoticeKind
 from locum.policy.plan import Chain, tier_target
 from locum.policy.usage import NO_TOKENS, Tokens, Weights
-from locum.store import brakes, endings, log, notices, tally, tasks, transcripts
+from locum.store import brakes, endings, log, notices, readings, tally, tasks, transcripts
 from locum.store.transcripts import Share, Transcripts
 from locum.store.views import Recorded
 
@@ -334,13 +334,13 @@ def halt_holds_one_tier() -> list[Patch]:
 @mutant
 def window_ends_early() -> list[Patch]:
     """A budget's hold ends an hour before its window."""
-    real = brakes._frees_ms
+    real = readings.frees_ms
 
     def frees(tx: Any, reading: Any, now_ms: int) -> int | None:
         end = real(tx, reading, now_ms)
         return end if end is None else max(now_ms + 1, end - 3_600_000)
 
-    return [(brakes, "_frees_ms", frees)]
+    return [(readings, "frees_ms", frees)]
 
 
 # ── people ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,7 @@ _SHAPES = {
     "string_type": ("text", "write it in double quotes"),
     "bool_type": ("true or false", "write it without quotes"),
     "too_short": ("a list with something in it", "add at least one"),
+    "too_long": ("a shorter list", "remove what nobody needs"),
 }
 
 

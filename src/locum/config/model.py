@@ -12,12 +12,12 @@ from pydantic import (
     StringConstraints,
     Tag,
     WithJsonSchema,
-    model_validator,
 )
 
+from locum.config.counting import Alerts, CountTokens, Threshold
 from locum.config.expect import Entry, ToldKind, expect, wrong
 from locum.config.reset import DurationMs, UsageReset
-from locum.config.values import SIZE_PATTERN, size_bytes, thousandths
+from locum.config.values import SIZE_PATTERN, size_bytes
 from locum.patterns import REMEDY, PatternError, pattern
 from locum.policy.failure import ALWAYS_ACT, DAY, DEFAULT_TRIGGERS, MINUTE, SECOND, WINDOW_MS, FailureKind
 from locum.policy.usage import EACH_TYPE_ONCE, Weights
@@ -30,7 +30,6 @@ TRIGGERS = tuple(kind for kind in FailureKind if kind in DEFAULT_TRIGGERS - ALWA
 """The kinds that `triggers` may name, in the order of the manual."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-MOST_TOKENS = 10**15
 
 Name = Annotated[
     str,
@@ -38,15 +37,6 @@ Name = Annotated[
     expect("a name", "write 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit"),
 ]
 Text = Annotated[str, StringConstraints(min_length=1), expect("text that is not empty", "write it in double quotes")]
-Tokens = Annotated[
-    int,
-    Field(ge=0, le=MOST_TOKENS),
-    expect(
-        f"a whole number of tokens from 0 to {MOST_TOKENS:,}",
-        "write it in plain digits such as 5000000, or null for no budget",
-    ),
-]
-Threshold = Tokens | None
 Bytes = Annotated[
     int,
     BeforeValidator(size_bytes),
@@ -54,13 +44,6 @@ Bytes = Annotated[
     WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["512M", "1G"]}),
 ]
 Count = Annotated[int, Field(ge=1, le=1000), expect("a whole number from 1 to 1000", "write it in plain digits")]
-Weight = Annotated[
-    int,
-    BeforeValidator(thousandths),
-    expect("true, false or a number from 0 to 1000 with at most three decimals", "write true to count each token once"),
-    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": 0, "maximum": 1000}]}),
-]
-"""How much a token counts: true, false or a number in the file, thousandths here."""
 AgentName = Annotated[
     Literal["claude-code", "codex", "gemini", "opencode", "qwen", "pi", "copilot", "aider", "command"],
     expect("an agent that locum knows", choices=AGENTS),
@@ -124,31 +107,6 @@ EnvName = Annotated[
 ]
 
 
-class CountTokens(Entry):
-    """Which token types budgets count, and how much one token of each weighs; a type left out does not count."""
-
-    input: Annotated[
-        Weight, Field(description="Input tokens that were not cached.", json_schema_extra={"default": False})
-    ] = 0
-    output: Annotated[
-        Weight, Field(description="Output tokens, reasoning included.", json_schema_extra={"default": False})
-    ] = 0
-    cache_read: Annotated[
-        Weight, Field(description="Input tokens read from the vendor's cache.", json_schema_extra={"default": False})
-    ] = 0
-    cache_write: Annotated[
-        Weight, Field(description="Input tokens written to the vendor's cache.", json_schema_extra={"default": False})
-    ] = 0
-
-    @model_validator(mode="after")
-    def _counts(self) -> CountTokens:
-        if not any((self.input, self.output, self.cache_read, self.cache_write)):
-            raise wrong(
-                "something that counts at least one token type", 'write such as {"input": true, "output": true}'
-            )
-        return self
-
-
 class Budgeted(Entry):
     """What a chain may spend."""
 
@@ -170,6 +128,10 @@ class Budgeted(Entry):
             description="Which token types the budgets of this chain and its tiers count. Left out: every type once."
         ),
     ] = None
+
+    alerts: Annotated[Alerts, Field(description="What is told of how much the chain has used.")] = Field(
+        default_factory=Alerts
+    )
 
     @property
     def weights(self) -> Weights:
@@ -216,6 +178,9 @@ class TierEntry(Entry):
     usage_reset: Annotated[
         UsageReset | None, Field(description="The window of the tier's own budget. Left out: its chain's.")
     ] = None
+    alerts: Annotated[Alerts, Field(description="What is told of how much the tier has used.")] = Field(
+        default_factory=Alerts
+    )
     stall_after_ms: Annotated[
         DurationMs | None,
         Field(alias="stall_after", description="How long the agent may be silent. Left out: limits.stall_after."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from locum.config.logins import HOMES, PLACES, logins
 from locum.config.model import Budgeted, CredentialRef, EnvRef, FileRef, Route, Secret, Service, SourceEntry, TierEntry
@@ -11,8 +11,11 @@ from locum.config.place import Place
 from locum.config.reset import window_of
 from locum.config.rules import routes_of, strips_token_budget
 from locum.policy.failure import FailureKind
-from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Tier
+from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Threshold, Tier
 from locum.policy.window import Block, Lifetime, Rolling
+
+_PERCENTS = (80, 90, 100)
+"""What is told of every budget unless `at_percent` says otherwise."""
 
 
 def plan_of(service: Service, place: Place) -> Plan:
@@ -29,10 +32,11 @@ def plan_of(service: Service, place: Place) -> Plan:
             if isinstance(entry, TierEntry):
                 meters[f"tier:{entry.name}"] = own = _tier_meter(entry, meter, place)
                 budgets += _tier_budgets(entry, own, tuple(chains.values()))
+    alerts = _alerts(service, meters, budgets)
     meters |= _account_meters(service, place, chains, meters)
     limits = service.limits
-    tokens = limits.task_tokens or None
-    return Plan(chains, tuple(budgets), meters, limits.attempts, tokens, post_task=service.post_task is not None)
+    tokens, after = limits.task_tokens or None, service.post_task is not None
+    return Plan(chains, tuple(budgets), meters, limits.attempts, tokens, post_task=after, alerts=alerts)
 
 
 def account_of(entry: TierEntry, place: Place) -> str:
@@ -123,6 +127,31 @@ def _tier_budgets(entry: TierEntry, meter: Meter, chains: tuple[Chain, ...]) -> 
         listing = [chain for chain in chains if chain.tier(entry.name) is not None]
         acts = any(FailureKind.TOKEN_BUDGET in chain.triggers for chain in listing)
         yield Budget(Brake.TIER, entry.name, meter.limit, meter.window, meter.weights, acts)
+
+
+def _alerts(service: Service, meters: dict[str, Meter], budgets: Iterable[Budget]) -> dict[str, tuple[Threshold, ...]]:
+    """Of how much usage people are told, by whose it is, the lowest first; who is told of nothing is left out."""
+    asked: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    for name, (budgeted, route) in routes_of(service).items():
+        alerts = budgeted.alerts
+        percents = _PERCENTS if alerts.at_percent is None else alerts.at_percent
+        asked[f"chain:{name}"] = percents, alerts.at_tokens
+        for entry in route.tiers:
+            if isinstance(entry, TierEntry):
+                own = entry.alerts
+                asked[f"tier:{entry.name}"] = percents if own.at_percent is None else own.at_percent, own.at_tokens
+    found: dict[str, set[Threshold]] = {}
+    for scope, (_, amounts) in asked.items():
+        meter = meters[scope]
+        found[scope] = {Threshold(at, scope, meter.window, meter.weights) for at in amounts}
+    for budget in budgets:
+        percents, _ = asked[budget.scope]
+        found[budget.scope] |= {Threshold(at, budget.scope, budget.window, budget.weights, budget) for at in percents}
+    return {scope: tuple(sorted(each, key=_lowest)) for scope, each in found.items() if each}
+
+
+def _lowest(threshold: Threshold) -> tuple[int, str, str]:
+    return threshold.thousandths, threshold.unit, threshold.owner
 
 
 def _reference(secret: Secret, place: Place) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from locum.config.model import Budgeted, Route, Service
+from locum.config.model import Budgeted, Route, Service, TierEntry
 from locum.config.problem import At, Issue, Severity, plain, suggest
 from locum.policy.failure import FailureKind
 
@@ -47,6 +47,7 @@ def warnings(service: Service) -> Iterator[Issue]:
     for name, (budgeted, route) in routes_of(service).items():
         top: At = () if name == DEFAULT_CHAIN else ("chains", name)
         routed: At = ("failover",) if name == DEFAULT_CHAIN else top
+        yield from _idle_alerts(name, top, budgeted, route)
         if strips_token_budget(route) and _asks_for_budget(budgeted, route):
             at = (*routed, "triggers") if "triggers" in route.model_fields_set else (*routed, "tiers")
             yield Issue(
@@ -62,6 +63,27 @@ def warnings(service: Service) -> Iterator[Issue]:
                 f"the threshold of chain `{name}` never moves it",
                 'with `usage_reset` "all" a tier held once would never come back',
                 "choose a window that ends, or use `usage_halt_tokens`",
+                severity=Severity.WARNING,
+            )
+
+
+def _idle_alerts(name: str, top: At, budgeted: Budgeted, route: Route) -> Iterator[Issue]:
+    """Percentages that somebody asks to be told of, and that are of nothing."""
+    described = [(index, tier) for index, tier in enumerate(route.tiers) if not isinstance(tier, str)]
+    routed: At = ("failover",) if name == DEFAULT_CHAIN else top
+    asked: list[tuple[At, str, Budgeted | TierEntry, bool]] = [
+        ((*routed, "tiers", index), f"tier `{tier.name}`", tier, bool(tier.usage_threshold_tokens))
+        for index, tier in described
+    ]
+    any_limit = budgeted.usage_threshold_tokens or budgeted.usage_halt_tokens or any(each[3] for each in asked)
+    asked.append((top, f"chain `{name}`", budgeted, bool(any_limit)))
+    for at, what, entry, limited in asked:
+        if entry.alerts.at_percent and not limited:
+            yield Issue(
+                (*at, "alerts", "at_percent"),
+                f"the percentages of {what} are of nothing",
+                "it has no limit",
+                "give it `usage_threshold_tokens`, or ask for `at_tokens`",
                 severity=Severity.WARNING,
             )
 

@@ -20,12 +20,12 @@ from locum.config.source import parse, read_bytes
 from locum.drill import standin
 
 _KEPT = (
-    "usage_threshold_tokens", "usage_reset", "usage_halt_tokens", "count_tokens", "failover", "chains", "signals",
-    "limits",
+    "usage_threshold_tokens", "usage_reset", "usage_halt_tokens", "count_tokens", "alerts", "failover", "chains",
+    "signals", "limits",
 )  # fmt: skip
 """What of the file is rehearsed. All else (hooks, commands, notices, doors) could reach out of the rehearsal."""
 _TIER_KEPT = (
-    "name", "agent", "model", "args", "usage_threshold_tokens", "usage_reset", "stall_after", "time_limit",
+    "name", "agent", "model", "args", "usage_threshold_tokens", "usage_reset", "alerts", "stall_after", "time_limit",
 )  # fmt: skip
 _LITTLE_DISK = "1M"
 _SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|AUTH|CREDENTIALS?)$")

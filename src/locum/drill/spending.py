@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from locum.drill.director import Played
 from locum.drill.evidence import Evidence, Held
-from locum.policy.plan import Brake, Budget
+from locum.policy.plan import Brake, Budget, Threshold
 from locum.policy.usage import NO_TOKENS, Tokens
 from locum.policy.window import Block, Lifetime, Rolling, window_at
 from locum.words import iso
@@ -42,12 +43,12 @@ class Entry:
 _S = TypeVar("_S", Played, Entry)
 
 
-def counts(budget: Budget, played: Played | Entry) -> bool:
-    """Whether a run's tokens count against a budget."""
-    return budget.owner == (played.tier if budget.brake is Brake.TIER else played.chain)
+def counts(budget: Budget | Threshold, played: Played | Entry) -> bool:
+    """Whether a run's tokens count against a budget, or towards a threshold."""
+    return budget.scope in (f"chain:{played.chain}", f"tier:{played.tier}")
 
 
-def spent_on(budget: Budget, played: Sequence[_S], at_ms: int) -> list[_S]:
+def spent_on(budget: Budget | Threshold, played: Sequence[_S], at_ms: int) -> list[_S]:
     """What counts in the window of `at_ms`, up to then, in the order given."""
     mine = [each for each in played if counts(budget, each) and each.tokens and each.at_ms <= at_ms]
     if isinstance(budget.window, Block):
@@ -56,20 +57,19 @@ def spent_on(budget: Budget, played: Sequence[_S], at_ms: int) -> list[_S]:
     return [each for each in mine if each.at_ms >= start_ms]
 
 
-def crossing(budget: Budget, played: Sequence[_S]) -> _S | None:
-    """The one of these with which the budget was used up."""
+def crossing(budget: Budget | Threshold, played: Sequence[_S]) -> _S | None:
+    """The one of these with which the budget was used up, or the threshold was reached."""
     used = NO_TOKENS
     for each in played:
         used += each.tokens
-        if budget.weights.reached(used, budget.limit):
+        if budget.weights.reached(used, budget.limit) if isinstance(budget, Budget) else budget.reached_by(used):
             return each
     return None
 
 
 def used_up(evidence: Evidence) -> dict[str, list[Played]]:
     """The runs that used up each budget that was, by its id."""
-    entries = [Entry(each, tokens) for run, tokens in evidence.entries for each in evidence.of_run(run)[:1]]
-    found = {budget.id: crossings(budget, entries) for budget in evidence.loaded.plan.budgets}
+    found = {budget.id: crossings(budget, _entries(evidence)) for budget in evidence.loaded.plan.budgets}
     return {budget: runs for budget, runs in found.items() if runs}
 
 
@@ -77,14 +77,10 @@ def budgets(evidence: Evidence) -> Iterator[str]:
     """Everything that is wrong with how budgets were kept."""
     played = sorted((each for each in evidence.played if each.ended_ms), key=lambda each: each.at_ms)
     crossed = used_up(evidence)
-    told = [each for each in evidence.notices if each["kind"] == "token_threshold_crossed"]
+    yield from _alerts(evidence)
     earned: list[Held] = []
     for budget in evidence.loaded.plan.budgets:
         expected = crossed.get(budget.id, [])
-        notices = [each for each in told if each["data"].get("budget") == budget.id]
-        if len(notices) != len(expected):
-            times = f"was used up {len(expected)} times, and that was told {len(notices)} times"
-            yield f"the budget {budget.id} ({budget.limit:,} tokens) {times}"
         if budget.acts:
             for each in expected:
                 found = [hold for hold in evidence.holds if hold.budget == budget.id and _is_of(hold, each)]
@@ -95,8 +91,39 @@ def budgets(evidence: Evidence) -> Iterator[str]:
             yield f"{hold.target} was held for {hold.budget} at {iso(hold.since_ms)}, which was not used up then"
 
 
-def crossings(budget: Budget, entries: Sequence[Entry]) -> list[Played]:
-    """The runs that used the budget up, one a window: of runs side by side, the one whose entry came to the limit."""
+def _entries(evidence: Evidence) -> list[Entry]:
+    return [Entry(each, tokens) for run, tokens in evidence.entries for each in evidence.of_run(run)[:1]]
+
+
+def _alerts(evidence: Evidence) -> Iterator[str]:
+    """Whether people were told of each threshold that was reached, once a window, and of no other."""
+    told = Counter(
+        (each["data"]["budget"], each["data"]["threshold_unit"], each["data"]["threshold"])
+        for each in evidence.notices
+        if each["kind"] == "token_threshold_crossed"
+    )
+    for threshold in (each for alerts in evidence.loaded.plan.alerts.values() for each in alerts):
+        reached = crossings(threshold, _entries(evidence))
+        if isinstance(threshold.window, Rolling):
+            reached = _apart(reached, threshold.window.length_ms)
+        found = told.pop((threshold.owner, str(threshold.unit), threshold.at), 0)
+        if found != len(reached):
+            what = f"{threshold.at:,} {threshold.unit} of {threshold.owner} (limit {threshold.limit:,})"
+            yield f"{what} were reached {len(reached)} times, and that was told {found} times"
+    yield from (f"nobody asked to be told of {at} {unit} of {owner}" for owner, unit, at in told)
+
+
+def _apart(reached: list[Played], length_ms: int) -> list[Played]:
+    """Of a rolling window people are told once in its length."""
+    found: list[Played] = []
+    for each in reached:
+        if not found or each.at_ms >= found[-1].at_ms + length_ms:
+            found.append(each)
+    return found
+
+
+def crossings(budget: Budget | Threshold, entries: Sequence[Entry]) -> list[Played]:
+    """The runs that reached it, one a window: of runs side by side, the one whose entry came to the limit."""
     found: list[Played] = []
     mine: list[Entry] = []
     for each in entries:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NewType
 
 from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS, FailureKind
-from locum.policy.usage import EACH_TYPE_ONCE, Weights
+from locum.policy.usage import EACH_TYPE_ONCE, Tokens, Weights
 from locum.policy.window import Block, Lifetime, WindowRule
 
 Target = NewType("Target", str)
@@ -118,6 +118,56 @@ class Budget:
         return f"tier:{self.owner}" if self.brake is Brake.TIER else f"chain:{self.owner}"
 
 
+class Unit(StrEnum):
+    """What a threshold is told in."""
+
+    PERCENT = "percent"  # of a budget's limit
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """So much usage that people want to hear of it: `at` percent of `budget`, or without a budget `at` tokens.
+
+    `scope` (`chain:NAME`, `tier:NAME`) is whose usage counts, `window` over which, `weights` how much of each type.
+    """
+
+    at: int
+    scope: str
+    window: WindowRule
+    weights: Weights = EACH_TYPE_ONCE
+    budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        assert self.at > 0, "nothing used is nothing to tell"
+        own = (self.budget.scope, self.budget.window, self.budget.weights) if self.budget else None
+        assert own in (None, (self.scope, self.window, self.weights)), "a budget's percent count as the budget does"
+
+    @property
+    def unit(self) -> Unit:
+        """What `at` is in."""
+        return Unit.TOKENS if self.budget is None else Unit.PERCENT
+
+    @property
+    def owner(self) -> str:
+        """What it is on record for: the budget's id, else the scope."""
+        return self.scope if self.budget is None else self.budget.id
+
+    @property
+    def limit(self) -> int:
+        """The limit that it is on record with: with another one it is another threshold. `at` without a budget."""
+        return self.at if self.budget is None else self.budget.limit
+
+    @property
+    def thousandths(self) -> int:
+        """How much reaches it, in thousandths of a token: whole numbers, so that 99.999 % is not 100 %."""
+        return self.at * 1000 if self.budget is None else self.budget.limit * self.at * 10
+
+    def reached_by(self, used: Tokens) -> bool:
+        """Whether so much has been used."""
+        return self.weights.thousandths(used) >= self.thousandths
+
+
 @dataclass(frozen=True, slots=True)
 class Meter:
     """How usage of a chain or tier is shown: over which window, weighed how, against which limit (None: no limit)."""
@@ -137,6 +187,7 @@ class Plan:
     attempts: int = 6
     task_tokens: int | None = None
     post_task: bool = False  # whether something is to be done after each task
+    alerts: Mapping[str, tuple[Threshold, ...]] = field(default_factory=dict)  # by scope, the lowest first
 
     def budgets_of(self, chain: str, tier: str) -> tuple[Budget, ...]:
         """The budgets that usage of `tier` in `chain` counts against."""
@@ -156,6 +207,7 @@ class Plan:
         """The block windows that look at each scope."""
         looked_at = [(budget.scope, budget.window) for budget in self.budgets]
         looked_at += [(scope, meter.window) for scope, meter in self.meters.items()]
+        looked_at += [(scope, each.window) for scope, alerts in self.alerts.items() for each in alerts]
         found: dict[str, frozenset[Block]] = {}
         for scope, rule in looked_at:
             if isinstance(rule, Block):

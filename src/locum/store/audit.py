@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from locum.errors import StateError
 from locum.policy.board import Board, fold
-from locum.policy.usage import Tokens
+from locum.policy.plan import Unit
+from locum.policy.usage import Tokens, Weights
 from locum.store import log
 from locum.store.codec import event_of
 from locum.store.sqlite import Row, Sql
@@ -20,6 +23,8 @@ _CHECKS = (
     ("unreconciled", "the tokens of run {0} are not the total its agent told"),
     ("misplaced", "entry {0} names another task, chain, tier or account than its run"),
     ("unnoticed", "event {0} ({1}) does not have exactly one notice"),
+    ("wrong_crossings", "crossing {0} ({1}) is not the sum of the entries that there were"),
+    ("misquoted_crossings", "notice {0} tells of a threshold that is not on record so"),
     ("wrong_tasks", "task {0} is {1}, but its runs say otherwise"),
     ("wrong_endings", "run {0} has a state that does not go with its end"),
     ("wrong_post_tasks", "the post_task of task {0} has a state that does not go with its end, or its task's"),
@@ -35,10 +40,21 @@ def audit(sql: Sql) -> AuditReport:
         problems += [text.format(*row) for row in rows[:_SHOWN]]
         if len(rows) > _SHOWN:
             problems.append(f"... and {len(rows) - _SHOWN:,} more of that kind ({name})")
+    problems += _early_crossings(sql)
     problems += _board_problems(sql)
     count, *tokens = sql.one("ledger_sum") or (0, 0, 0, 0, 0)
     length: Row = sql.one("log_length") or (0,)
     return AuditReport(count, length[0], Tokens(*tokens), tuple(problems))
+
+
+def _early_crossings(sql: Sql) -> list[str]:
+    """Thresholds that were told before they were reached; here, because the database has no whole numbers so large."""
+    found = []
+    for seq, budget, limit, unit, at, weights, *tokens in sql.rows("told_crossings"):
+        needed = at * 1000 if unit == Unit.TOKENS else limit * at * 10
+        if Weights(*json.loads(weights)).thousandths(Tokens(*tokens)) < needed:
+            found.append(f"crossing {seq} ({budget}) was told before it was reached")
+    return found[:_SHOWN]
 
 
 def _board_problems(sql: Sql) -> list[str]:

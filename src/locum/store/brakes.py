@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 
 from locum.policy import chain as policy
 from locum.policy.board import Event, Hold
-from locum.policy.budget import Reading, frees_at_ms, spent
-from locum.policy.notice import crossed
+from locum.policy.budget import Reading, spent
 from locum.policy.plan import Brake, Budget, Chain, Plan, Tier, tier_target
 from locum.policy.usage import Payer
 from locum.policy.window import Rolling
-from locum.store import log, notices, tally
+from locum.store import alerts, log, readings, tally
 from locum.store.codec import Write
-from locum.store.sqlite import Sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +24,19 @@ class _Fired:
     until_ms: int | None
 
 
-def read(sql: Sql, budget: Budget, now_ms: int) -> Reading:
-    """How much of a budget is used at this moment."""
-    window = tally.window_of(sql, budget.scope, budget.window, now_ms)
-    return Reading(budget, window, tally.totals(sql, budget.scope, window))
-
-
 def check(tx: Write, chain: str, tier: Tier, now_ms: int) -> tuple[Event, ...]:
-    """Fire every budget that usage of `tier` in `chain` counts against and that is now over, once a window."""
+    """Tell of what usage of `tier` in `chain` has reached, and fire the budgets that are now over, once a window."""
     plan = tx.memory.plan
+    found = [readings.read(tx, budget, now_ms) for budget in plan.budgets_of(chain, tier.name)]
+    used = _used(found)
+    for scope in (f"chain:{chain}", f"tier:{tier.name}"):
+        alerts.tell(tx, scope, chain, now_ms, used)
     events: list[Event] = []
-    for budget in plan.budgets_of(chain, tier.name):
-        reading = read(tx, budget, now_ms)
+    for reading in found:
         events += _follow(tx, reading, now_ms)
         if reading.over:
-            found = plan.chains.get(chain) or _home(plan, budget) or Chain(chain, (tier,))
-            events += _fire(tx, reading, found, tier, now_ms)
+            at = plan.chains.get(chain) or _home(plan, reading.budget) or Chain(chain, (tier,))
+            events += _fire(tx, reading, at, tier, now_ms)
     return tuple(events)
 
 
@@ -54,12 +49,13 @@ def check_payer(tx: Write, payer: Payer, now_ms: int) -> tuple[Event, ...]:
 
 
 def replan(tx: Write, plan: Plan, now_ms: int) -> tuple[Event, ...]:
-    """Take over a plan: lift what its budgets do not hold any more, and fire those that are newly over."""
+    """Take over a plan: tell of what is reached by it, lift what its budgets hold no more, fire those newly over."""
     tx.memory = replace(tx.memory, plan=plan)
     tally.trace_blocks(tx, plan)
-    readings = {budget.id: read(tx, budget, now_ms) for budget in plan.budgets}
-    events = list(_review(tx, readings, now_ms))
-    for reading in readings.values():
+    found = {budget.id: readings.read(tx, budget, now_ms) for budget in plan.budgets}
+    alerts.tell_all(tx, now_ms, _used(found.values()))
+    events = list(_review(tx, found, now_ms))
+    for reading in found.values():
         if reading.over:
             chain, tier = _seat(tx, reading.budget, now_ms)
             events += _fire(tx, reading, chain, tier, now_ms)
@@ -73,11 +69,13 @@ def look_back(tx: Write, payers: Iterable[Payer], now_ms: int) -> tuple[Event, .
     """
     plan = tx.memory.plan
     events = list(settle(tx, now_ms))
+    before = alerts.open_blocks(tx, now_ms)
     for scope, rules in plan.blocks.items():
         for rule in rules:
             tx.run("forget_blocks", scope=scope, length_ms=rule.length_ms)
     tally.trace_blocks(tx, plan)
-    events += _review(tx, {budget.id: read(tx, budget, now_ms) for budget in plan.budgets}, now_ms)
+    alerts.carry_over(tx, before, now_ms)
+    events += _review(tx, {budget.id: readings.read(tx, budget, now_ms) for budget in plan.budgets}, now_ms)
     for payer in payers:
         events += check_payer(tx, payer, now_ms)
     return tuple(events)
@@ -88,6 +86,7 @@ def settle(tx: Write, now_ms: int) -> tuple[Event, ...]:
 
     Comes ahead of any usage recorded at the same moment, which would look as if it had never been below.
     """
+    alerts.rest(tx, now_ms)
     if not policy.settle(tx.memory.board, tx.memory.plan, now_ms):
         return ()
     events = _overdue(tx, now_ms)
@@ -101,10 +100,10 @@ def _overdue(tx: Write, now_ms: int) -> tuple[Event, ...]:
         budget = budgets.get(hold.budget or "")
         if budget is None or hold.active(now_ms) or not (budget.acts and isinstance(budget.window, Rolling)):
             continue
-        reading = read(tx, budget, now_ms)
+        reading = readings.read(tx, budget, now_ms)
         found = _on_record(tx, reading)
         if reading.over:
-            until_ms = _frees_ms(tx, reading, now_ms)
+            until_ms = readings.frees_ms(tx, reading, now_ms)
             events += _extend(tx, hold, until_ms, now_ms)
             if found is not None:
                 tx.run("move_episode", seq=found.seq, until_ms=until_ms)
@@ -114,15 +113,14 @@ def _overdue(tx: Write, now_ms: int) -> tuple[Event, ...]:
 
 
 def _fire(tx: Write, reading: Reading, chain: Chain, tier: Tier | None, now_ms: int) -> tuple[Event, ...]:
-    """Tell of a crossing that is not on record, and hold what it has not held; without a tier there is nothing to."""
+    """Remember a crossing that is not on record, and hold what it has not held; without a tier there is nothing to."""
     budget, found = reading.budget, _on_record(tx, reading)
     acts = budget.acts and tier is not None
     if found is None:
-        until_ms = _frees_ms(tx, reading, now_ms)
+        until_ms = readings.frees_ms(tx, reading, now_ms)
         _put_on_record(tx, reading, until_ms, now_ms, acted=acts)
-        notices.add(tx, crossed(reading, chain.name, now_ms, until_ms))
     elif acts and not found.acted:
-        until_ms = _frees_ms(tx, reading, now_ms)
+        until_ms = readings.frees_ms(tx, reading, now_ms)
         tx.run("mark_acted", seq=found.seq)
     else:
         return ()
@@ -148,7 +146,7 @@ def _follow(tx: Write, reading: Reading, now_ms: int) -> tuple[Event, ...]:
     if found.until_ms <= now_ms:  # it ended before this usage came
         tx.run("close_episode", seq=found.seq, at_ms=found.until_ms)
         return ()
-    until_ms = _frees_ms(tx, reading, now_ms)
+    until_ms = readings.frees_ms(tx, reading, now_ms)
     assert until_ms is not None
     if until_ms == found.until_ms:
         return ()
@@ -156,35 +154,35 @@ def _follow(tx: Write, reading: Reading, now_ms: int) -> tuple[Event, ...]:
     return tuple(event for hold in holds for event in _extend(tx, hold, until_ms, now_ms))
 
 
-def _revise(tx: Write, readings: dict[str, Reading], now_ms: int) -> tuple[Event, ...]:
+def _revise(tx: Write, known: dict[str, Reading], now_ms: int) -> tuple[Event, ...]:
     """Lift the budget holds that the plan does not ask for any more; the others end when it says."""
     events: list[Event] = []
     lifted: list[Hold] = []
     for hold in _budget_holds(tx):
         if not hold.active(now_ms):
             continue
-        reading = readings.get(hold.budget or "")
+        reading = known.get(hold.budget or "")
         if reading is None or not reading.budget.acts or not reading.over:
             lifted.append(hold)
             tx.run("forget_acted", budget=hold.budget)
             continue
-        until_ms = _frees_ms(tx, reading, now_ms)
+        until_ms = readings.frees_ms(tx, reading, now_ms)
         if _on_record(tx, reading) is None:  # over before and over now: the edit is no new crossing
             _put_on_record(tx, reading, until_ms, now_ms, acted=True)
         events += _extend(tx, hold, until_ms, now_ms)
     return (*_lift(tx, lifted, now_ms), *events)
 
 
-def _review(tx: Write, readings: dict[str, Reading], now_ms: int) -> tuple[Event, ...]:
+def _review(tx: Write, known: dict[str, Reading], now_ms: int) -> tuple[Event, ...]:
     """Let go of what budgets do not ask for any more."""
-    _close_gone(tx, readings, now_ms)
-    return _revise(tx, readings, now_ms)
+    _close_gone(tx, known, now_ms)
+    return _revise(tx, known, now_ms)
 
 
-def _close_gone(tx: Write, readings: dict[str, Reading], now_ms: int) -> None:
+def _close_gone(tx: Write, known: dict[str, Reading], now_ms: int) -> None:
     """Close the rolling episodes of budgets that were edited away or have room again."""
     for seq, budget, limit, rule in tx.all("open_episodes"):
-        reading = readings.get(budget)
+        reading = known.get(budget)
         same = reading is not None and (reading.budget.limit, _rule(reading.budget)) == (limit, rule)
         if reading is None or not same or not reading.over:
             tx.run("close_episode", seq=seq, at_ms=now_ms)
@@ -208,17 +206,14 @@ def _budget_holds(tx: Write) -> list[Hold]:
     return [hold for hold in tx.memory.board.holds.values() if hold.budget is not None]
 
 
-def _frees_ms(tx: Write, reading: Reading, now_ms: int) -> int | None:
-    """When a budget that is over has room again by itself; None: never."""
-    budget = reading.budget
-    if not isinstance(budget.window, Rolling):
-        return reading.window.end_ms
-    return frees_at_ms(tally.entries(tx, budget.scope, reading.window), budget, reading.used, now_ms)
-
-
 def _home(plan: Plan, budget: Budget) -> Chain | None:
     """A chain that a budget's hold shows in, when the run's own chain has left the plan."""
     return next(iter(plan.chains_under(tier_target(budget.owner))), None) if budget.brake is Brake.TIER else None
+
+
+def _used(found: Iterable[Reading]) -> alerts.Used:
+    """What was added up for budgets, for whoever asks next."""
+    return {(each.budget.scope, each.budget.window): (each.window, each.used) for each in found}
 
 
 def _seat(tx: Write, budget: Budget, now_ms: int) -> tuple[Chain, Tier | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from locum.policy.task import Run
 from locum.policy.usage import LARGEST, NO_TOKENS, Payer, Tokens, Usage
-from locum.store import tally, transcripts
+from locum.store import alerts, tally, transcripts
 from locum.store.codec import Write
 from locum.store.tally import HOUR_MS, moment, scopes_of
 from locum.store.transcripts import Share
@@ -23,6 +23,7 @@ def record(tx: Write, shares: Sequence[Share], now_ms: int) -> list[Tokens]:
     Blocks and budgets are left as they are until `brakes.look_back`: told in no order, history would begin blocks
     where there was no first use, and use up budgets that had room.
     """
+    alerts.rest(tx, now_ms)
     batch = _Batch(tx, now_ms, [NO_TOKENS] * len(shares))
     for number, share in enumerate(shares):
         transcripts.save(tx, share.found)

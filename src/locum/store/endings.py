@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from locum.policy.chain import Next, Step, bump, succeeded
-from locum.policy.failure import Failure
+from locum.policy.failure import Failure, FailureKind
+from locum.policy.notice import signal_unknown
 from locum.policy.plan import Chain
-from locum.policy.task import Ending, Run, RunState, Task, TaskState, attempts, avoided, retries_in_place
-from locum.store import brakes, log, tally, tasks
+from locum.policy.task import Ending, Run, RunState, Task, attempts, avoided, retries_in_place
+from locum.store import brakes, log, notices, tally, tasks
 from locum.store.codec import Write, run_values, token_values
 
 
@@ -28,7 +29,7 @@ def end(tx: Write, run_id: str, ending: Ending, verdict: Failure | None, now_ms:
     if verdict is not None:
         return _failed(tx, run, task, verdict, now_ms, jitter)
     if ending.state is RunState.SUCCEEDED:
-        tasks.close(tx, replace(task, reason="", reason_code=""), TaskState.DONE, now_ms)
+        tasks.finish(tx, task, now_ms)
         chain = tx.memory.plan.chains.get(run.chain) or Chain(run.chain, (run.tier,))
         log.emit(tx, (succeeded(chain, run.tier, task.id, now_ms),))
     else:
@@ -59,6 +60,8 @@ def _closed(run: Run, ending: Ending, verdict: Failure | None, now_ms: int) -> R
 
 
 def _failed(tx: Write, run: Run, task: Task, failure: Failure, now_ms: int, jitter: float) -> Step | None:
+    if failure.kind is FailureKind.UNKNOWN:
+        notices.add(tx, signal_unknown(run, task, now_ms))
     memory = tx.memory
     chain = memory.plan.chains.get(run.chain)
     if chain is None:

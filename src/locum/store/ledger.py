@@ -19,7 +19,7 @@ from locum.policy.report import Report
 from locum.policy.task import Ending, Run, Task, TaskState
 from locum.policy.usage import Payer, Tokens, Usage
 from locum.policy.vendor import VendorWindow
-from locum.store import audit, brakes, bulk, endings, log, notices, reports, tally, tasks, transcripts, vendor
+from locum.store import audit, brakes, bulk, endings, log, notices, readings, reports, tally, tasks, transcripts, vendor
 from locum.store.codec import Memory, Write
 from locum.store.post_task import PostTasks
 from locum.store.sqlite import Database, Sql
@@ -241,7 +241,7 @@ class Ledger:
     async def readings(self, now_ms: int) -> list[Reading]:
         """How full every budget is."""
         budgets = self.plan.budgets
-        return await self._read(lambda sql: [brakes.read(sql, budget, now_ms) for budget in budgets])
+        return await self._read(lambda sql: [readings.read(sql, budget, now_ms) for budget in budgets])
 
     async def saw_vendor(self, readings: Sequence[VendorWindow]) -> None:
         """Keep what vendors have said of their windows; of each window the latest counts."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from locum.errors import ConflictError, NotFoundError
 from locum.policy.board import Event, EventKind
 from locum.policy.chain import holds_on
-from locum.policy.notice import task_failed
-from locum.policy.task import Run, RunState, Task, TaskState
-from locum.store import log, notices
+from locum.policy.notice import task_failed, task_finished
+from locum.policy.task import Run, RunState, Task, TaskState, attempts
+from locum.store import log, notices, tally
 from locum.store.codec import Write, run_of, run_values, task_of, task_values
 from locum.store.sqlite import Sql
 
@@ -160,8 +160,16 @@ def again(tx: Write, task: Task, now_ms: int, wait_ms: int = 0) -> Task:
 def fail(tx: Write, task: Task, reason: str, reason_code: str, now_ms: int) -> Task:
     """End a task failed, and tell."""
     failed = close(tx, replace(task, reason=reason, reason_code=reason_code), TaskState.FAILED, now_ms)
-    notices.add(tx, task_failed(failed, now_ms))
+    notices.add(tx, task_failed(failed, tally.task_tokens(tx, task.id).total, now_ms))
     return failed
+
+
+def finish(tx: Write, task: Task, now_ms: int) -> Task:
+    """End a task done, and tell whoever asked to hear of that."""
+    done = close(tx, replace(task, reason="", reason_code=""), TaskState.DONE, now_ms)
+    tried = attempts(runs(tx, task.id))
+    notices.add(tx, task_finished(done, tally.task_tokens(tx, task.id).total, tried, now_ms))
+    return done
 
 
 def close(tx: Write, task: Task, state: TaskState, now_ms: int) -> Task:

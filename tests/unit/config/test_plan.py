@@ -279,3 +279,69 @@ def test_the_plan_knows_whether_something_follows_each_task():
     assert not plan(service()).post_task
     assert not plan(service(post_task=None)).post_task
     assert plan(service(post_task={"command": ["./after.sh"]})).post_task
+
+
+def told_at(value) -> dict[str, list[tuple[str, int]]]:
+    """Of how much people are told, by whose usage it is, lowest first."""
+    alerts = plan(value).alerts
+    return {
+        scope: [(each.owner if each.budget else "tokens", each.at) for each in found] for scope, found in alerts.items()
+    }
+
+
+def test_every_budget_is_told_of_unless_said_otherwise():
+    """80, 90 and 100 % of chain, halt and tier; without a limit nobody is told of anything."""
+    value = service([tier(usage_threshold_tokens=100), TWO[1]], usage_threshold_tokens=100, usage_halt_tokens=110)
+    assert told_at(value) == {
+        "chain:default": [
+            ("chain:default", 80), ("halt:default", 80), ("chain:default", 90), ("halt:default", 90),
+            ("chain:default", 100), ("halt:default", 100),
+        ],
+        "tier:t": [("tier:t", 80), ("tier:t", 90), ("tier:t", 100)],
+    }  # fmt: skip
+    assert told_at(service()) == {}
+
+
+def test_a_tier_is_told_of_as_its_chain_is_unless_it_says_otherwise():
+    """`at_percent` is handed down, `at_tokens` is not; `[]` is none, also for a tier; a number twice is once."""
+    mine = {"at_percent": [50, 50], "at_tokens": [7, 3]}
+    budgeted = tier(usage_threshold_tokens=10)
+    assert told_at(service([budgeted, TWO[1]], alerts=mine)) == {
+        "chain:default": [("tokens", 3), ("tokens", 7)],
+        "tier:t": [("tier:t", 50)],
+    }
+    assert told_at(service([{**budgeted, "alerts": {"at_percent": [], "at_tokens": [1]}}, TWO[1]], alerts=mine)) == {
+        "chain:default": [("tokens", 3), ("tokens", 7)],
+        "tier:t": [("tokens", 1)],
+    }
+    assert told_at(service([budgeted, TWO[1]], alerts={"at_percent": []})) == {}
+    more = {"tiers": [{**budgeted, "name": "u"}, "a"], "alerts": {"at_percent": [1]}}
+    assert told_at(service(alerts=mine, chains={"more": more}))["tier:u"] == [("tier:u", 1)]
+
+
+def test_plain_tokens_count_as_budgets_do():
+    """Over the window and with the weights of their chain or tier, with or without a limit."""
+    value = service(
+        [tier(usage_reset="day", alerts={"at_tokens": [5]}), TWO[1]],
+        usage_reset={"rolling": "5h"},
+        count_tokens={"output": True},
+        alerts={"at_tokens": [6]},
+    )
+    (chain,), (own,) = plan(value).alerts["chain:default"], plan(value).alerts["tier:t"]
+    assert (chain.window, own.window) == (Rolling(5 * HOUR), Calendar("day", "Europe/Madrid"))
+    assert chain.weights == own.weights == Weights(0, 1000, 0, 0)
+
+
+def test_percentages_of_nothing_are_warned_of():
+    """Who asks for percent where there is no limit hears that nothing will come of it; who leaves them out does not."""
+
+    def warned(value):
+        return [str(warning) for warning in loaded(value).warnings]
+
+    (one,) = warned(service(alerts={"at_percent": [80]}))
+    assert "the percentages of chain `default` are of nothing" in one
+    (one,) = warned(service([tier(alerts={"at_percent": [80]}), TWO[1]], usage_threshold_tokens=5))
+    assert "the percentages of tier `t` are of nothing" in one
+    assert warned(service([tier(usage_threshold_tokens=5), TWO[1]], alerts={"at_percent": [80]})) == []
+    assert warned(service(usage_halt_tokens=5, alerts={"at_percent": [80]})) == []
+    assert warned(service([tier(alerts={"at_percent": []}), TWO[1]], alerts={"at_tokens": [5]})) == []

@@ -132,6 +132,12 @@ async def test_the_oldest_comes_first_and_only_so_many(ledger):
     assert len(await ledger.post_tasks.due(9)) == 3
 
 
+async def alarms(ledger):
+    """What people were told of, beside the end of each task."""
+    daily = (NoticeKind.TASK_FINISHED, NoticeKind.TASK_FAILED)
+    return [notice for _, notice in await ledger.notices() if notice.kind not in daily]
+
+
 async def test_starts_are_counted_and_then_it_has_failed(ledger):
     """One that takes the daemon down each time is begun three times; then people are told, once."""
     task = await ended(ledger)
@@ -146,7 +152,7 @@ async def test_starts_are_counted_and_then_it_has_failed(ledger):
     assert (after.state, after.starts, after.ended_ms) == (PostTaskState.FAILED, MOST_STARTS, START + HOUR)
     assert after.reason == GAVE_UP
     assert await ledger.post_tasks.start(task, START) is PostTaskState.FAILED
-    (told,) = [notice for _, notice in await ledger.notices() if notice.kind is NoticeKind.POST_TASK_FAILED]
+    (told,) = await alarms(ledger)
     assert GAVE_UP in told.message
 
 
@@ -157,7 +163,7 @@ async def test_what_it_does_touches_no_task_and_no_chain(ledger):
     await ledger.post_tasks.start(task, START)
     await ledger.post_tasks.end(task, PostTaskState.FAILED, 3, "exit code 3: no", START + 5)
     assert (await ledger.task(task), await ledger.runs(task), ledger.board, await ledger.events()) == before
-    ((_, told),) = await ledger.notices()
+    (told,) = await alarms(ledger)
     assert (told.kind, told.chain, told.data["task"], told.data["exit"]) == ("post_task_failed", "default", task, 3)
     assert "exit code 3: no" in told.message
 
@@ -173,7 +179,7 @@ async def test_an_end_is_written_once(ledger):
     await ledger.post_tasks.put_back(task)
     assert await ledger.post_tasks.start(task, START) is PostTaskState.FAILED
     assert await ledger.post_tasks.of([task]) == before
-    assert len(await ledger.notices()) == 1
+    assert len(await alarms(ledger)) == 1
 
 
 async def test_a_failure_and_its_notice_are_one(ledger, monkeypatch):
@@ -197,7 +203,7 @@ async def test_what_is_due_is_dropped_when_there_is_no_command_any_more(ledger):
     found = await ledger.post_tasks.of(["task-0001", "task-0002", "task-0003", "nothing"])
     assert [each.state for each in found.values()] == ["running", "done", "dropped"]
     assert (found["task-0003"].reason, found["task-0003"].ended_ms) == (REMOVED, START + 9)
-    assert await ledger.notices() == []
+    assert await alarms(ledger) == []
 
 
 async def test_the_view_counts_and_shows_the_last(ledger):

@@ -69,6 +69,38 @@ SELECT event.seq, event.kind FROM event LEFT JOIN notice ON notice.event = event
 WHERE event.kind IN ('bumped', 'returned', 'released', 'exhausted') AND event.quiet = 0
 GROUP BY event.seq HAVING COUNT(notice.seq) <> 1;
 
+-- name: wrong_crossings
+-- Thresholds on record with another sum than that of the entries which there were in their window.
+SELECT seq, budget FROM crossing WHERE notice IS NOT NULL AND budget LIKE 'tier:%'
+    AND (input, output, cache_read, cache_write) <> (
+        SELECT COALESCE(SUM(entry.input), 0), COALESCE(SUM(entry.output), 0), COALESCE(SUM(entry.cache_read), 0),
+            COALESCE(SUM(entry.cache_write), 0)
+        FROM entry WHERE entry.tier = SUBSTR(crossing.budget, 6) AND entry.seq <= crossing.entry
+            AND entry.at_ms >= crossing.start_ms AND entry.at_ms < COALESCE(crossing.end_ms, 1 << 62))
+UNION ALL
+SELECT seq, budget FROM crossing WHERE notice IS NOT NULL AND budget NOT LIKE 'tier:%'
+    AND (input, output, cache_read, cache_write) <> (
+        SELECT COALESCE(SUM(entry.input), 0), COALESCE(SUM(entry.output), 0), COALESCE(SUM(entry.cache_read), 0),
+            COALESCE(SUM(entry.cache_write), 0)
+        FROM entry WHERE entry.chain = SUBSTR(crossing.budget, INSTR(crossing.budget, ':') + 1)
+            AND entry.seq <= crossing.entry
+            AND entry.at_ms >= crossing.start_ms AND entry.at_ms < COALESCE(crossing.end_ms, 1 << 62));
+
+-- name: misquoted_crossings
+-- Thresholds whose notice tells of another one, and notices of thresholds that are not on record.
+SELECT notice.seq FROM notice LEFT JOIN crossing ON crossing.notice = notice.seq
+WHERE notice.kind = 'token_threshold_crossed' AND notice.data ->> '$.threshold_unit' IS NOT NULL
+    AND (notice.data ->> '$.budget', notice.data ->> '$.threshold_unit', notice.data ->> '$.threshold', notice.at_ms)
+        IS NOT (crossing.budget, crossing.unit, crossing.threshold, crossing.at_ms)
+UNION ALL
+SELECT notice.seq FROM crossing JOIN notice ON notice.seq = crossing.notice
+WHERE notice.kind <> 'token_threshold_crossed';
+
+-- name: told_crossings
+-- Every threshold that people were told of, with what was used by then.
+SELECT seq, budget, limit_tokens, unit, threshold, weights, input, output, cache_read, cache_write FROM crossing
+WHERE notice IS NOT NULL;
+
 -- name: wrong_tasks
 -- Tasks whose state is not what their runs say.
 SELECT task.id, task.state FROM task

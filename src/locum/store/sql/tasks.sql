@@ -67,6 +67,11 @@ SELECT id, task, number, chain, tier, agent, account, model, guard, cwd, state, 
     usage_known
 FROM run WHERE task = :task ORDER BY number;
 
+-- name: last_run_tokens
+-- What the last run of a task on a tier has spent, and whether that is all of it.
+SELECT input, output, cache_read, cache_write, usage_known FROM run
+WHERE task = :task AND tier = :tier ORDER BY number DESC LIMIT 1;
+
 -- name: open_runs
 -- The runs that have not ended, oldest first.
 SELECT id, task, number, chain, tier, agent, account, model, guard, cwd, state, started_ms, ended_ms, exit,
