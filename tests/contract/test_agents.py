@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from locum.agents import lines
 from locum.agents.base import Agent, End, Launch, Line, Mark, Seat, Signal, Source, Success
 from locum.agents.registry import AGENTS
+from locum.agents.replay import Held
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.usage import Usage
-from tests.corpus.replay import cases
+from tests.corpus.replay import Case, cases
 
 every_agent = pytest.mark.parametrize("agent", AGENTS.values(), ids=list(AGENTS))
 SOURCES = list(Source)
@@ -68,6 +69,42 @@ def swapped(value: Any, replacement: Any, at: int) -> Any:
         place = at % len(value)
         return [*value[:place], swapped(value[place], replacement, at // len(value)), *value[place + 1 :]]
     return replacement
+
+
+BILLS = ("modelUsage", "properties", "stats", "tokens", "toolUsage", "uiEvent", "usage")
+"""Under which names the agents tell what they have spent."""
+CALLED_STREAM = ("claude-code", "gemini", "qwen")
+"""Of which the recording of an answer is called after its format."""
+MANGLED = {
+    "nothing": lambda _: {},
+    "no number": lambda told: {name: each for name, each in told.items() if type(each) is not int},
+    "other names": lambda told: {f"new_{name}": each for name, each in told.items()},
+    "words": lambda told: {name: "many" if type(each) is int else each for name, each in told.items()},
+    "half": lambda _: dict.fromkeys(("input", "inputTokens", "input_tokens", "input_token_count", "prompt_tokens"), 0),
+}
+
+
+def untold(value: Any, how: Any, *, within: bool = False) -> Any:
+    """An event without what it tells of its cost."""
+    if isinstance(value, list):
+        return [untold(each, how, within=within) for each in value]
+    if not isinstance(value, dict):
+        return value
+    within = within or value.get("type") == "usage"
+    inner = {name: untold(each, how, within=within or name in BILLS) for name, each in value.items()}
+    kept = {name: inner[name] for name in ("event.name", "type") if name in inner}  # what kind of event it is
+    return kept | how(inner) if within else inner
+
+
+def without_counts(case: Case, how: Any) -> Held:
+    """A recorded run of which no count can be read, as if its agent told them elsewhere, otherwise or not at all."""
+    files = {}
+    for source, name in ((Source.OUT, "stdout"), (Source.ERR, "stderr"), (Source.TRANSCRIPT, "transcript.jsonl")):
+        events = [(line.data, lines.parse(line.data)) for line in case.lines(source, name)]
+        files[name] = b"\n".join(
+            data if event is None else json.dumps(untold(event, how)).encode() for data, event in events
+        )
+    return Held(case.folder, case.meta, case.expected, files)
 
 
 @every_agent
@@ -169,3 +206,30 @@ def test_what_it_looks_for_is_absolute(agent: Agent) -> None:
         found = agent.sources(Seat("t"), Path("/w"), "s-1", env)
         assert all(pattern.startswith("/") for pattern in found)
         assert all(path.is_absolute() for path in agent.credentials(Seat("t"), env))
+
+
+@pytest.mark.parametrize("name", ["claude-code", "codex", "gemini", "opencode", "pi", "qwen"])
+def test_a_success_told_to_have_cost_nothing_is_none(name: str) -> None:
+    """The same recorded answer with every count told as 0 is no result: nobody was asked, whatever is said."""
+    (case,) = (case for case in cases() if case.name == f"{name}/{'ok.stream' if name in CALLED_STREAM else 'ok'}")
+    free = without_counts(case, lambda told: {each: 0 if type(count) is int else count for each, count in told.items()})
+    reading = free.replay()
+    told = reading.verdict(free.end)
+    assert isinstance(told, Failure)
+    assert (told.kind, told.rule) == (FailureKind.NO_RESULT, "done:no_tokens")
+    assert not reading.spent
+
+
+@every_agent
+@pytest.mark.parametrize("how", MANGLED)
+def test_a_count_that_is_not_told_is_not_zero(agent: Agent, how: str) -> None:
+    """A recorded success whose counts are gone, renamed or no numbers is the same success, and spent nothing that is
+    known.
+    """
+    succeeded = [case for case in cases() if case.agent == agent.name and case.expected["kind"] is None]
+    assert succeeded
+    for case in succeeded:
+        mangled = without_counts(case, MANGLED[how])
+        reading = mangled.replay()
+        assert reading.verdict(mangled.end) == case.verdict(), case.name
+        assert not reading.spent, case.name

@@ -42,6 +42,7 @@ ERRORS = {
 # Limits the user set for one run (`--max-turns`, `--max-budget-usd`): the tier is fine, the task is too large for
 # them, and handing it to the next tier would spend what they were to save. So the task ends.
 _OWN_LIMITS = frozenset({"error_max_turns", "error_max_budget_usd"})
+_OF_A_MODEL = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
 _MODELS = frozenset({"opus", "sonnet", "haiku"})
 
 
@@ -271,8 +272,7 @@ def _result(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
             why = said.partition("\n\nOriginal prompt:")[0] or "a hook stopped the run before its end"
             yield Signal(Mark.FAILED, why, kind=FailureKind.NO_RESULT, rule=f"result:{reason or 'no_turns'}")
         else:
-            told = bool(event.get("modelUsage") or event.get("usage"))
-            yield Signal(Mark.DONE, said, tokens=total if told else None)
+            yield Signal(Mark.DONE, said, tokens=total)
     elif reason == "prompt_too_long":
         yield Signal(Mark.FAILED, said, FailureKind.CONTEXT_OVERFLOW, status, rule=f"result:{reason}")
     elif subtype in _OWN_LIMITS:
@@ -282,18 +282,18 @@ def _result(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
         yield Signal(Mark.FAILED, said, status=status, rule=f"result:{subtype}")
 
 
-def _total(event: Mapping[str, Any]) -> Tokens:
-    """The invocation's own sum over all its models; `usage` leaves some of them out and may be all zero."""
-    total = Tokens()
-    for used in lines.table(event.get("modelUsage")).values():
-        used_here = lines.table(used)
-        total += Tokens(
-            input=lines.count(used_here.get("inputTokens")),
-            output=lines.count(used_here.get("outputTokens")),
-            cache_read=lines.count(used_here.get("cacheReadInputTokens")),
-            cache_write=lines.count(used_here.get("cacheCreationInputTokens")),
-        )
-    return total or _tokens(lines.table(event.get("usage")))
+def _total(event: Mapping[str, Any]) -> Tokens | None:
+    """The invocation's own sum over all its models, None when it is not told.
+
+    `usage` leaves some models out and may be all zero, so its zeros count only where no model is named.
+    """
+    used, models = lines.table(event.get("usage")), lines.table(event.get("modelUsage"))
+    each = [lines.table(model) for model in models.values()]
+    if each and all(lines.counts(model, *_OF_A_MODEL[:2]) for model in each):
+        total = sum((Tokens(*(lines.count(model.get(name)) for name in _OF_A_MODEL)) for model in each), Tokens())
+        return total or _tokens(used)
+    told = _tokens(used)
+    return told if told or (not models and lines.counts(used, "input_tokens", "output_tokens")) else None
 
 
 _READERS = {

@@ -20,6 +20,7 @@ _RECONNECTING = re.compile(
 )
 _STATUS = re.compile(r"(?:unexpected status |exceeded retry limit, last status: )(?P<status>\d{3})\b")
 _TOOLS = frozenset({"command_execution", "mcp_tool_call", "web_search", "file_change", "collab_tool_call"})
+_COUNTS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_input_tokens")
 _WORK = frozenset({Mark.SAID, Mark.TOOL, Mark.TOOL_DONE})
 _WINDOWS = ((300, "five_hour"), (1_440, "daily"), (10_080, "seven_day"), (43_200, "monthly"))  # minutes
 _ERRORS = {
@@ -129,8 +130,7 @@ def _folder(seat: Seat, env: Mapping[str, str]) -> Path:
 
 
 def _tokens(used: Mapping[str, Any]) -> Tokens:
-    names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_input_tokens")
-    return lines.tokens(*map(used.get, names))
+    return lines.tokens(*map(used.get, _COUNTS))
 
 
 def _usage(record: Mapping[str, Any], at_ms: int | None) -> Iterator[Usage]:
@@ -155,7 +155,8 @@ def _event(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
             yield told_error(lines.text(lines.table(event.get("error")).get("message")))
         case "turn.completed":
             used = lines.table(event.get("usage"))
-            yield Signal(Mark.DONE, tokens=_tokens(used) if used else None)
+            spent = _tokens(used)
+            yield Signal(Mark.DONE, tokens=spent if spent or lines.counts(used, *_COUNTS[:2]) else None)
 
 
 def _item(item: Mapping[str, Any], *, done: bool) -> Iterator[Signal]:

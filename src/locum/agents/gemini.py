@@ -271,10 +271,12 @@ def _result(event: Mapping[str, Any]) -> Iterator[Usage | Signal]:
     asked = lines.count(stats.get("input_tokens"))
     cached = min(asked, lines.count(stats.get("cached")))
     total = Tokens(asked - cached, max(0, lines.count(stats.get("total_tokens")) - asked), cached)
-    if total:  # a run cut short may say zero; what its messages cost is then the better count
+    if total and lines.counts(
+        stats, "input_tokens", "total_tokens"
+    ):  # a run cut short may say zero; what its messages cost is then the better count
         yield Signal(Mark.TOTAL, tokens=total)
     if event.get("status") == "success":
-        yield Signal(Mark.DONE, tokens=total if stats else None)
+        yield Signal(Mark.DONE, tokens=total if lines.counts(stats, "total_tokens") else None)
     else:
         yield _failed(lines.text(lines.table(event.get("error")).get("message")), "result:error")
 

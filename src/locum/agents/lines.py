@@ -64,6 +64,11 @@ def count(value: object) -> int:
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else 0
 
 
+def counts(used: Mapping[str, Any], *names: str) -> bool:
+    """Whether each of these is told as a number of tokens: a count that is not told is not zero."""
+    return all(type(value) is int and 0 <= value < _MOST_TOKENS for value in map(used.get, names))
+
+
 def tokens(asked: object, answered: object, cache_read: object, cache_write: object = 0) -> Tokens:
     """Tokens by type, of a vendor that counts what was cached into what was asked."""
     read, written = count(cache_read), count(cache_write)

@@ -195,7 +195,9 @@ def _ended(part: Mapping[str, Any]) -> Iterator[Signal]:
     """Why a step ended. After tool calls, and after an answer that was cut off, it asks the model again."""
     reason = lines.key(part.get("reason"))
     if reason == "stop":
-        yield Signal(Mark.DONE, tokens=_tokens(part), rule="step_finish:stop")
+        spent = _tokens(part)
+        told = spent or lines.counts(lines.table(part.get("tokens")), "input", "output")
+        yield Signal(Mark.DONE, tokens=spent if told else None, rule="step_finish:stop")
     elif reason == "unknown":
         why = "an answer of the model ended before it was whole"
         yield Signal(Mark.CUT, why, FailureKind.SERVER_ERROR, rule="step_finish:unknown")

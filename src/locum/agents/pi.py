@@ -142,7 +142,9 @@ def _end(messages: list[Mapping[str, Any]]) -> Iterator[Signal]:
         return
     last, reason = answers[-1], lines.key(answers[-1].get("stopReason"))
     if reason == "stop" and (_said(last) or _tokens(last)):
-        yield Signal(Mark.DONE, tokens=sum(map(_tokens, answers), NO_TOKENS))
+        spent = sum(map(_tokens, answers), NO_TOKENS)
+        told = spent or all(lines.counts(lines.table(each.get("usage")), "input", "output") for each in answers)
+        yield Signal(Mark.DONE, tokens=spent if told else None)
     elif reason == "stop":
         why = "the model's last answer was empty, and cost nothing: it was none"
         yield Signal(Mark.FAILED, why, FailureKind.NO_RESULT, rule="agent_end:empty")

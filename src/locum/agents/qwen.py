@@ -183,7 +183,8 @@ def _result(event: Mapping[str, Any]) -> Iterator[Signal]:
     """The end. It is a "success" whatever came of the request; what the last message told is kept in mind."""
     if event.get("subtype") == "success" and event.get("is_error") is False:
         total = _tokens(event, "usage", *_STREAMED)
-        yield Signal(Mark.DONE, lines.text(event.get("result")), tokens=total if "usage" in event else None)
+        told = total or lines.counts(lines.table(event.get("usage")), *_STREAMED[:2])
+        yield Signal(Mark.DONE, lines.text(event.get("result")), tokens=total if told else None)
     else:
         error = lines.text(lines.table(event.get("error")).get("message")) or lines.text(event.get("result"))
         yield _failed(shown(error) or error, f"result:{lines.key(event.get('subtype'))}")

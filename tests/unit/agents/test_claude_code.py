@@ -129,6 +129,19 @@ def test_the_total_is_the_sum_over_models() -> None:
     assert [item.mark for item in read(AGENT, result | {"usage": {}}) if isinstance(item, Signal)] == [Mark.DONE]
 
 
+@pytest.mark.parametrize("unread", [{}, {"in": 5, "out": 6}, {"inputTokens": 0}, {"inputTokens": "5"}, 7, None])
+def test_a_model_whose_counts_cannot_be_read_is_not_taken_for_free(unread: object) -> None:
+    """A total that lacks a model is no total, and no zero; `usage` may be all zero beside models that cost something."""
+    used = {"inputTokens": 1, "outputTokens": 2}
+    result = {"type": "result", "subtype": "success", "is_error": False, "result": "hi"}
+    nothing = dict.fromkeys(USED, 0)
+    for models in ({"a": unread}, {"a": used, "b": unread}):
+        told = result | {"usage": nothing, "modelUsage": models}
+        assert read(AGENT, told) == [Signal(Mark.DONE, "hi")]
+        assert read(AGENT, told | {"usage": USED})[0] == Signal(Mark.TOTAL, tokens=COUNTED)
+    assert read(AGENT, result | {"usage": nothing}) == [Signal(Mark.DONE, "hi", tokens=Tokens())]
+
+
 def test_tools_are_seen_to_begin_and_to_end() -> None:
     """A tool that works in silence can be told from a hang by its id."""
     used = message(content=[{"type": "text", "text": "now"}, {"type": "tool_use", "id": "toolu_1"}])

@@ -178,11 +178,17 @@ def test_a_failure_that_was_overcome_is_none() -> None:
     assert isinstance(judged(QWEN, *failed("500 no")[:2], work, said("done"), result("done"), code=0), Success)
 
 
-@pytest.mark.parametrize("spoils", [NOTHING, {"input_tokens": "9"}, {}])
-def test_a_success_that_spent_nothing_is_none(spoils: dict[str, int]) -> None:
+def test_a_success_that_spent_nothing_is_none() -> None:
     """Nobody was asked."""
-    event = result("done") | {"usage": spoils}
+    event = result("done") | {"usage": NOTHING}
     assert kind(judged(QWEN, INIT, said("done"), event, code=0)) is FailureKind.NO_RESULT
+
+
+@pytest.mark.parametrize("untold", [{"input_tokens": "9", "output_tokens": 0}, {"input_tokens": 0}, {}, None])
+def test_a_success_that_does_not_tell_its_cost_is_one(untold: dict[str, int] | None) -> None:
+    """What is missing, or no number, is not zero."""
+    event = result("done") | {"usage": untold}
+    assert judged(QWEN, INIT, said("done"), event, code=0) == Success("done")
 
 
 def test_code_0_without_a_result_is_no_success() -> None:
