@@ -16,13 +16,21 @@ from hypothesis import strategies as st
 from locum.agents import lines
 from locum.agents.base import Agent, End, Launch, Line, Mark, Seat, Signal, Source, Success
 from locum.agents.registry import AGENTS
-from locum.agents.replay import Held
 from locum.policy.failure import Failure, FailureKind
-from locum.policy.usage import Usage
+from locum.policy.usage import NO_TOKENS, Usage
+from tests.corpus.mangled import CALLED_STREAM, MANGLED, without_counts
 from tests.corpus.replay import Case, cases
 
 every_agent = pytest.mark.parametrize("agent", AGENTS.values(), ids=list(AGENTS))
 SOURCES = list(Source)
+UNTOLD = {
+    "aider/nokey",
+    *(
+        f"command/{name}"
+        for name in ("amp.nologin", "auggie.nologin", "cline.nologin", "droid.nologin", "example.nokey")
+    ),
+}
+"""The recorded runs of which nobody can say what they spent."""
 PROTOCOL = [
     b'{"type":"usage","id":"m1","model":"x","input":900,"output":200,"cache_read":0,"cache_write":0}',
     b'{"type":"failure","kind":"auth_error","message":"m","reset_at":"2026-01-01T00:00:00Z"}',
@@ -69,42 +77,6 @@ def swapped(value: Any, replacement: Any, at: int) -> Any:
         place = at % len(value)
         return [*value[:place], swapped(value[place], replacement, at // len(value)), *value[place + 1 :]]
     return replacement
-
-
-BILLS = ("modelUsage", "properties", "stats", "tokens", "toolUsage", "uiEvent", "usage")
-"""Under which names the agents tell what they have spent."""
-CALLED_STREAM = ("claude-code", "gemini", "qwen")
-"""Of which the recording of an answer is called after its format."""
-MANGLED = {
-    "nothing": lambda _: {},
-    "no number": lambda told: {name: each for name, each in told.items() if type(each) is not int},
-    "other names": lambda told: {f"new_{name}": each for name, each in told.items()},
-    "words": lambda told: {name: "many" if type(each) is int else each for name, each in told.items()},
-    "half": lambda _: dict.fromkeys(("input", "inputTokens", "input_tokens", "input_token_count", "prompt_tokens"), 0),
-}
-
-
-def untold(value: Any, how: Any, *, within: bool = False) -> Any:
-    """An event without what it tells of its cost."""
-    if isinstance(value, list):
-        return [untold(each, how, within=within) for each in value]
-    if not isinstance(value, dict):
-        return value
-    within = within or value.get("type") == "usage"
-    inner = {name: untold(each, how, within=within or name in BILLS) for name, each in value.items()}
-    kept = {name: inner[name] for name in ("event.name", "type") if name in inner}  # what kind of event it is
-    return kept | how(inner) if within else inner
-
-
-def without_counts(case: Case, how: Any) -> Held:
-    """A recorded run of which no count can be read, as if its agent told them elsewhere, otherwise or not at all."""
-    files = {}
-    for source, name in ((Source.OUT, "stdout"), (Source.ERR, "stderr"), (Source.TRANSCRIPT, "transcript.jsonl")):
-        events = [(line.data, lines.parse(line.data)) for line in case.lines(source, name)]
-        files[name] = b"\n".join(
-            data if event is None else json.dumps(untold(event, how)).encode() for data, event in events
-        )
-    return Held(case.folder, case.meta, case.expected, files)
 
 
 @every_agent
@@ -217,7 +189,7 @@ def test_a_success_told_to_have_cost_nothing_is_none(name: str) -> None:
     told = reading.verdict(free.end)
     assert isinstance(told, Failure)
     assert (told.kind, told.rule) == (FailureKind.NO_RESULT, "done:no_tokens")
-    assert not reading.spent
+    assert (reading.spent, reading.usage_known(told)) == (NO_TOKENS, True)
 
 
 @every_agent
@@ -232,4 +204,13 @@ def test_a_count_that_is_not_told_is_not_zero(agent: Agent, how: str) -> None:
         mangled = without_counts(case, MANGLED[how])
         reading = mangled.replay()
         assert reading.verdict(mangled.end) == case.verdict(), case.name
-        assert not reading.spent, case.name
+        assert (reading.spent, reading.usage_known(case.verdict())) == (NO_TOKENS, False), case.name
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_what_a_recorded_run_spent_is_known_if_it_told_any(case: Case) -> None:
+    """Whatever was counted is known; of what failed before a token was told, that it was none; of aider without its
+    log, nothing, for its output is rounded.
+    """
+    reading = case.replay()
+    assert reading.usage_known(case.verdict()) is (case.name not in UNTOLD)

@@ -15,7 +15,9 @@ from locum.engine.runner import EVIDENCE_KEPT, Bounds, Runner, Watched
 from locum.engine.spool import Spool
 from locum.policy.failure import Failure
 from locum.policy.plan import Tier
+from locum.policy.usage import NO_TOKENS
 from locum.store.ledger import Ledger
+from tests.corpus.mangled import MANGLED, without_counts
 from tests.corpus.replay import cases
 from tests.ledgers import opened, started
 
@@ -57,7 +59,7 @@ async def test_the_runner_judges_every_recorded_run_alike(tmp_path: Path) -> Non
         facts = [
             (ending.session or "", reading.session or case.meta.get("chosen", "")),
             (ending.total or spent, reading.spent),
-            (ending.usage_known, reading.usage_known),
+            (ending.usage_known, reading.usage_known(told)),
             (failure is None, not isinstance(told, Failure)),
         ]
         if isinstance(told, Failure) and failure is not None:
@@ -73,3 +75,18 @@ async def test_the_runner_judges_every_recorded_run_alike(tmp_path: Path) -> Non
         differing += [(case.name, one, other) for one, other in facts if one != other]
     await ledger.close()
     assert not differing
+
+
+async def test_the_runner_knows_what_it_was_not_told(tmp_path: Path) -> None:
+    """Of every agent's answer without counts: a success whose tokens are unknown, in the ledger and in a replay alike."""
+    ledger = await opened(tmp_path)
+    good = {case.agent: case for case in cases() if case.expected["kind"] is None}
+    assert good.keys() == AGENTS.keys()
+    for number, case in enumerate(good.values(), 1):
+        runner = await run_of(without_counts(case, MANGLED["nothing"]), number, tmp_path / f"{number}", ledger)
+        ending, failure = await runner.watch(None)
+        await ledger.end_run(runner.watched.run.id, ending, failure, runner.watched.run.started_ms + 1)
+        run = await ledger.run(runner.watched.run.id)
+        assert (failure, run.usage_known, run.tokens) == (None, False, NO_TOKENS), case.name
+    assert (await ledger.usage("chain:default", run.started_ms)).unknown_runs == len(good)
+    await ledger.close()

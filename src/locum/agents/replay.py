@@ -16,8 +16,9 @@ from msgspec import structs
 
 from locum.agents import judge
 from locum.agents.base import Agent, End, Line, Mark, Seat, Signal, Source, Verdict
+from locum.agents.bill import Bill
 from locum.agents.registry import AGENTS
-from locum.policy.usage import NO_TOKENS, Tokens, Usage
+from locum.policy.usage import NO_TOKENS, Tokens, Usage, believable
 
 CORPUS = Path(__file__).parent / "corpus"
 """The recorded runs that come with locum: a folder for each agent, in it one for each run."""
@@ -38,8 +39,7 @@ class Reading:
     agent: Agent
     session: str = ""
     by_key: dict[str, Tokens] = field(default_factory=dict)
-    _total: Tokens | None = None
-    _uncounted: bool = False
+    _bill: Bill = field(default_factory=Bill)
     _signals: deque[Signal] = field(default_factory=lambda: deque(maxlen=SIGNALS_KEPT))
     _limits: dict[tuple[str | None, str | None], Signal] = field(default_factory=dict)
     _tool: Signal | None = None
@@ -51,8 +51,10 @@ class Reading:
         """Read one line and remember what it told; whose it is, is known from the lines before it."""
         known = structs.replace(line, session=line.session or self.session, message=self._message, model=self._model)
         for item in self.agent.read(known):
+            self._bill.take(item)
             if isinstance(item, Usage):
-                self.by_key[item.key] = self.by_key.get(item.key, NO_TOKENS).largest(item.tokens)
+                if believable(item.tokens):
+                    self.by_key[item.key] = self.by_key.get(item.key, NO_TOKENS).largest(item.tokens)
             else:
                 self._heed(item)
 
@@ -68,16 +70,15 @@ class Reading:
     @property
     def spent(self) -> Tokens:
         """The agent's own total when it gave one, else the sum over all keys."""
-        return self._counted if self._total is None else self._total
+        return self._counted if self._bill.total is None else self._bill.total
 
     @property
     def _counted(self) -> Tokens:
         return sum(self.by_key.values(), NO_TOKENS)
 
-    @property
-    def usage_known(self) -> bool:
-        """Whether what was spent is known; else `spent` is the least it can be."""
-        return bool(self.by_key) or (self.agent.reports_usage and not self._uncounted)
+    def usage_known(self, verdict: Verdict) -> bool:
+        """Whether it is known what a run that ended so has spent; else `spent` is the least it can be."""
+        return self._bill.is_known(self.agent, verdict)
 
     def _heed(self, told: Signal) -> None:
         signal = self._pieces.join(told)
@@ -86,12 +87,8 @@ class Reading:
                 self.session = signal.text
             case Mark.MESSAGE:
                 self._message, self._model = signal.text, signal.model
-            case Mark.TOTAL:
-                self._total = signal.tokens or NO_TOKENS
             case Mark.LIMIT:
                 self._limits[signal.window, signal.model] = signal
-            case Mark.DONE:
-                self._uncounted = bool(signal.tokens)
             case Mark.TOOL:
                 self._tool = signal
         if signal.mark in judge.WORK and self._signals and self._signals[-1].mark in judge.WORK:

@@ -67,7 +67,7 @@ def judged(
         "until": written(hold_until_ms(failure, 1, now_ms)) if failure else None,
         "said": told.said or None,
         "session": reading.session or None,
-        "usage_known": reading.usage_known,
+        "usage_known": reading.usage_known(told),
         "schema": 1,
     }
 

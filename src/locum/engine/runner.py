@@ -14,6 +14,7 @@ from msgspec import structs
 
 from locum.agents import judge
 from locum.agents.base import Agent, End, Mark, Seat, Signal, Source, Success
+from locum.agents.bill import Bill
 from locum.clock import Clock
 from locum.engine.process import Process
 from locum.engine.redact import Redactor
@@ -89,9 +90,7 @@ class Runner:
     _said: str = ""
     _pieces: judge.Pieces = field(default_factory=judge.Pieces)
     _note: str = ""
-    _total: Tokens | None = None
-    _saw_usage: bool = False
-    _uncounted: bool = False
+    _bill: Bill = field(default_factory=Bill)
     _retrying: Signal | None = None
     _retrying_since: float = 0.0
     _cuts: int = 0
@@ -233,6 +232,7 @@ class Runner:
                 await anyio.lowlevel.checkpoint()
                 continue
             for read in self.watched.agent.read(self.redact.line(line)):
+                self._bill.take(read)
                 if isinstance(read, Usage):
                     usages.append(self.redact.told(read))
                 else:
@@ -258,7 +258,6 @@ class Runner:
     async def _record(self, usages: list[Usage]) -> None:
         if not usages:
             return
-        self._saw_usage = True
         self._retrying = None
         await self.ledger.record(self.watched.run.id, usages, self.clock.now_ms())
 
@@ -293,8 +292,6 @@ class Runner:
                 self._cuts = 0
             case Mark.CUT:
                 self._cuts += 1
-            case Mark.TOTAL:
-                self._total = signal.tokens
             case Mark.RETRY:
                 if self._retrying is None:
                     self._retrying_since = self.clock.monotonic()
@@ -305,7 +302,6 @@ class Runner:
                 self._limits[signal.window, signal.model] = signal  # the last reading is what matters
             case Mark.DONE:
                 self._cuts = 0
-                self._uncounted = bool(signal.tokens)
         if signal.mark in judge.WORK and self._signals and self._signals[-1].mark in judge.WORK:
             self._signals[-1] = signal  # that there was work is told, not how much of it
         elif signal.mark not in (Mark.MESSAGE, Mark.LIMIT):
@@ -330,13 +326,11 @@ class Runner:
         verdict = watched.agent.verdict(
             end, (*self._limits.values(), *((self._tool,) if self._tool else ()), *self._signals)
         )
-        # An agent that tells no usage in its output may have reported it to us: that is then what it told.
-        known = not self._uncounted if watched.agent.reports_usage else bool(spent)
-        known = known or self._saw_usage
+        known = self._bill.is_known(watched.agent, verdict, spent)
 
         def ending(state: RunState) -> Ending:
             said = self.redact(verdict.said or self._said)
-            return Ending(state, code, said, self._session or None, self._total, known, self._note)
+            return Ending(state, code, said, self._session or None, self._bill.total, known, self._note)
 
         if isinstance(verdict, Success):
             return ending(RunState.SUCCEEDED), None

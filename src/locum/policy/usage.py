@@ -61,6 +61,11 @@ class Tokens(msgspec.Struct, frozen=True, array_like=True, gc=False):
 NO_TOKENS = Tokens()
 
 
+def believable(tokens: Tokens) -> bool:
+    """Whether these can be what an agent has spent: no count is below zero or above `LARGEST`."""
+    return all(0 <= count <= LARGEST for count in tokens)
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """How much one token of each type counts against a budget, in thousandths (1000 = once, 0 = not at all)."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from locum.policy.plan import Plan
-from locum.policy.usage import LARGEST, NO_TOKENS, Payer, Tokens, Usage
+from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage, believable
 from locum.policy.window import Block, Window, WindowRule, block_start_for, window_at
 from locum.store.codec import Write, token_values
 from locum.store.sqlite import Sql
@@ -36,7 +36,7 @@ def add(tx: Write, payer: Payer, usages: Sequence[Usage], now_ms: int) -> Tokens
     """
     hours: dict[int, Tokens] = {}
     for at_ms, usage in sorted(((moment(payer, each, now_ms), each) for each in usages), key=lambda pair: pair[0]):
-        if not all(0 <= count <= LARGEST for count in usage.tokens):
+        if not believable(usage.tokens):
             tx.run("doubt_usage", run=payer.run)
             continue
         before = _counted(tx, payer.agent, usage.key)

@@ -115,7 +115,7 @@ def test_without_a_log_the_line_of_tokens_is_the_sign() -> None:
     """The run succeeded; how much it spent is not known, for that line is rounded."""
     out = f"{HEAD}done\n{SENT}"
     assert isinstance(judged(out), Success)
-    assert not reading(out, b"").usage_known
+    assert not reading(out, b"").usage_known(judged(out))
     assert kind(judged(out, code=1)) is FailureKind.UNKNOWN
 
 

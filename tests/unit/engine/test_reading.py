@@ -79,9 +79,37 @@ async def test_a_turn_that_spent_what_no_row_tells_has_unknown_usage(tmp_path: P
     """A Codex too old to tell each response is not taken for one that spent nothing."""
     told, _, _ = await read(tmp_path / "a", "codex", STREAM, [response(1)])
     untold, spent, _ = await read(tmp_path / "b", "codex", STREAM, [window(1)])
-    free, _, _ = await read(tmp_path / "c", "codex", [*STREAM[:2], {"type": "turn.completed"}], [])
-    assert (told.usage_known, untold.usage_known, free.usage_known) == (True, False, True)
+    silent, _, _ = await read(tmp_path / "c", "codex", [*STREAM[:2], {"type": "turn.completed"}], [])
+    assert (told.usage_known, untold.usage_known, silent.usage_known) == (True, False, False)
     assert spent == Tokens()
+
+
+async def test_a_turn_that_spent_nothing_is_known_to(tmp_path: Path) -> None:
+    """What was told to be zero is zero, and what was refused has cost nothing."""
+    nothing = {"input_tokens": 0, "output_tokens": 0}
+    free, _, _ = await read(tmp_path / "a", "codex", [*STREAM[:2], {"type": "turn.completed", "usage": nothing}], [])
+    error = {"type": "turn.failed", "error": {"message": "unexpected status 401 Unauthorized"}}
+    refused, _, _ = await read(tmp_path / "b", "codex", [STREAM[0], error], [], 1)
+    assert (free.usage_known, refused.usage_known) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("told", "known", "total"),
+    [
+        ({}, False, None),
+        ({"usage": {"spent": 7}}, False, None),
+        ({"modelUsage": {"m": {"inputTokens": 500, "outputTokens": 6}}}, True, Tokens(500, 6)),
+        ({"modelUsage": {"m": {"inputTokens": 10**15, "outputTokens": 6}}}, False, None),
+    ],
+)
+async def test_a_total_without_a_row_is_known_and_nothing_at_all_is_not(
+    tmp_path: Path, told: dict[str, Any], known: bool, total: Tokens | None
+) -> None:
+    """Claude Code whose messages tell no count has spent what its result says, and an unknown sum if that is silent."""
+    result = {"type": "result", "subtype": "success", "is_error": False, "result": "ok", "num_turns": 1}
+    out = [{"type": "system", "subtype": "init", "session_id": THREAD}, result | told]
+    ending, _, _ = await read(tmp_path, "claude-code", out, [])
+    assert (ending.state, ending.usage_known, ending.total) == (RunState.SUCCEEDED, known, total)
 
 
 async def test_a_streamed_count_is_recorded_without_a_transcript(tmp_path: Path) -> None:
