@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from msgspec import structs
+
 from locum.agents.base import Agent, Line, Mark, Source
 from locum.engine.spool import LONGEST_LINE, MOST, REMEMBERED
 from locum.engine.stretch import Stretch, before, mark_of, opened, trouble_of
@@ -59,10 +61,11 @@ class _Reader:
 
     agent: Agent
     stretch: Stretch
-    buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK))
+    buffer: bytearray = field(default_factory=lambda: bytearray(min(CHUNK, LONGEST_LINE + 1)))
     filled: int = 0
     last: bytes = b""
-    largest: dict[str, Tokens] = field(default_factory=dict)
+    largest: dict[str, tuple[Tokens, int]] = field(default_factory=dict)
+    """The largest count of each key so far, and the latest moment at which it was told."""
     usages: list[Usage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -101,17 +104,17 @@ class _Reader:
         yield self.usages, self.position - begun
 
     def _fill(self) -> bool:
-        """Read on behind what is there; False at the end."""
+        """Read on behind what is there; False at the end. No more is held than makes a line too long."""
         at = self.position + self.filled
         if self.filled == len(self.buffer):
-            self.buffer.extend(bytes(len(self.buffer)))
+            self.buffer.extend(bytes(min(self.filled, LONGEST_LINE + 1 - self.filled)))
         with memoryview(self.buffer) as room:
             size = os.preadv(self.descriptor, [room[self.filled : self.filled + max(0, self.end - at)]], at)
         self.filled += size
         return size > 0
 
     def _take(self) -> None:
-        """Have the whole lines of the buffer read, and keep the begun one."""
+        """Have the whole lines of the buffer read, and keep the begun one; of one that is too long, its beginning."""
         whole = self.buffer.rfind(b"\n", 0, self.filled) + 1
         begin = 0
         if self.skipping and whole:
@@ -119,8 +122,11 @@ class _Reader:
         with memoryview(self.buffer) as view:
             for first, behind in self._telling(begin, whole):
                 self._read(bytes(view[first:behind]), self.position + first)
-        if not whole and (self.skipping or self.filled > LONGEST_LINE):
-            whole, self.skipping, self.cut = self.filled, True, True
+            if self.filled - whole > LONGEST_LINE and not self.skipping:
+                self._read(bytes(view[whole : whole + LONGEST_LINE]), self.position + whole, cut=True)
+                self.skipping = True
+        if self.skipping:
+            whole, self.cut = self.filled, True
         self._leave(whole)
 
     def _leave(self, whole: int) -> None:
@@ -149,26 +155,45 @@ class _Reader:
             yield first, behind
             at = behind + 1
 
-    def _read(self, data: bytes, offset: int) -> None:
-        """Have one line read. What tells no more than an earlier line of this file did adds nothing anywhere."""
-        given = ("", False, self.session, self.since_ms, self.message, self.model)
+    def _read(self, data: bytes, offset: int, *, cut: bool = False) -> None:
+        """Have one line read."""
+        given = ("", cut, self.session, self.since_ms, self.message, self.model)
         for told in self.agent.read(Line(Source.TRANSCRIPT, data.removesuffix(b"\r"), offset, *given)):
             if isinstance(told, Usage):
-                if (told.at_ms or self.written_ms) < self.since_ms:
+                at_ms = self.written_ms if told.at_ms is None else told.at_ms
+                if at_ms < self.since_ms:
                     continue
-                known = self.largest.get(told.key)
-                largest = told.tokens if known is None else known.largest(told.tokens)
-                if largest != known:
-                    self.largest[told.key] = largest
-                    self.usages.append(self._short(told))
+                if self._is_news(told, at_ms):
+                    self.usages.append(self._short(told, at_ms))
             elif told.mark is Mark.SESSION:
-                self.session = told.text
+                self._begin(told.text)
             elif told.mark is Mark.MESSAGE:
                 self.message, self.model = told.text, told.model
         if len(self.largest) > KEYS_KEPT:
             self.largest.clear()
 
-    def _short(self, usage: Usage) -> Usage:
-        """A usage without the session that is the whole file's, and with a moment: there are very many of them."""
+    def _is_news(self, told: Usage, at_ms: int) -> bool:
+        """Whether it may add anything: what tells no more than earlier lines of this file and is no older does not."""
+        known = self.largest.get(told.key)
+        if known is None:
+            self.largest[told.key] = told.tokens, at_ms
+            return True
+        before, latest_ms = known
+        largest = before.largest(told.tokens)
+        if largest == before and at_ms >= latest_ms:
+            return False
+        self.largest[told.key] = largest, max(at_ms, latest_ms)
+        return True
+
+    def _begin(self, session: str) -> None:
+        """What follows is of this session; what came before stays that of the one before."""
+        if session != self.session and self.session:
+            self.usages = [
+                each if each.session else structs.replace(each, session=self.session) for each in self.usages
+            ]
+        self.session = session
+
+    def _short(self, usage: Usage, at_ms: int) -> Usage:
+        """A usage without the session that is the whole file's, and with its moment: there are very many of them."""
         session = None if usage.session == self.session else usage.session
-        return Usage(usage.key, usage.tokens, usage.model, session, usage.at_ms or self.written_ms)
+        return Usage(usage.key, usage.tokens, usage.model, session, at_ms)

@@ -348,7 +348,8 @@ class Sources:
                 if isinstance(each, Usage):
                     at_ms = written_ms if each.at_ms is None else each.at_ms
                     if at_ms >= known.since_ms:
-                        usages.append(redact.told(structs.replace(each, at_ms=at_ms)))
+                        whose = each.session or session or None
+                        usages.append(redact.told(structs.replace(each, at_ms=at_ms, session=whose)))
                 elif each.mark is Mark.SESSION:
                     session = each.text
                 elif each.mark is Mark.MESSAGE:

@@ -184,7 +184,8 @@ class Splitter:
             if self.skipping:
                 self.skipping = False
             else:
-                yield self.position + at - len(self.held), bytes(self.held) + chunk[at:end], False
+                line = bytes(self.held) + chunk[at:end]
+                yield self.position + at - len(self.held), line[:LONGEST_LINE], len(line) > LONGEST_LINE
             self.held.clear()
             at = end + 1
         if not self.skipping:
