@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,10 +37,10 @@ def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
     tiers = tuple(
         f"tier {name}: {doubt}"
         for name, entry in loaded.service.tier_entries.items()
-        for doubt in (*(_agent(entry, loaded, environ) or _login(name, seats)), *_secrets(entry, loaded, environ))
+        for doubt in (*(_agent(entry, seats) or _login(name, seats)), *_secrets(entry, loaded, environ))
     )
     after = loaded.service.post_task
-    missing = _program(after.command[0], "command", loaded, environ) if after else ()
+    missing = _program(str(_from_place(after.command[0], loaded)), "command", environ) if after else ()
     return (*tiers, *_shared(loaded), *_sources(seats), *(f"post_task: {doubt}" for doubt in missing))
 
 
@@ -54,9 +55,11 @@ def _sources(seats: Seats) -> Iterator[str]:
             yield f"usage_sources: {folder} is no folder yet; see whether {each.agent} keeps its sessions there"
 
 
-def _agent(entry: TierEntry, loaded: Loaded, environ: Mapping[str, str]) -> list[str]:
-    name = entry.command[0] if entry.command else entry.program or AGENTS[entry.agent].program
-    return list(_program(name, "command" if entry.command else "program", loaded, environ))
+def _agent(entry: TierEntry, seats: Seats) -> list[str]:
+    seat = seats.plain(entry.name)
+    name = seat.command[0] if seat.command else seat.program or AGENTS[entry.agent].program
+    whose = "the PATH that the tier sets" if "PATH" in seat.env else "PATH"
+    return list(_program(name, "command" if seat.command else "program", seats.environment(seat), whose))
 
 
 def _login(tier: str, seats: Seats) -> list[str]:
@@ -70,12 +73,15 @@ def _login(tier: str, seats: Seats) -> list[str]:
     return [f"no login of {agent.name} was found ({login.why}); {once}give it one of these variables in `env`"]
 
 
-def _program(name: str, key: str, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
-    # A path starts at the folder of service.json; a bare name is looked up.
-    place = str(loaded.place.path(name)) if "/" in name else name
-    if shutil.which(place, path=environ.get("PATH", "")) is None:
-        where = "is not a program" if "/" in name else "is not on PATH"
-        yield f"{place} {where}; install it, or say where it is with `{key}`"
+def _program(name: str, key: str, env: Mapping[str, str], whose: str = "PATH") -> Iterator[str]:
+    if shutil.which(name, path=env.get("PATH", os.defpath)) is None:
+        where = "is not a program" if "/" in name else f"is not on {whose}"
+        yield f"{name} {where}; install it, or say where it is with `{key}`"
+
+
+def _from_place(name: str, loaded: Loaded) -> Path | str:
+    """A path starts at the folder of service.json; a bare name is looked up."""
+    return loaded.place.path(name) if "/" in name else name
 
 
 def _shared(loaded: Loaded) -> Iterator[str]:

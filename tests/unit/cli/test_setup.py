@@ -149,6 +149,18 @@ def test_check_warns_of_what_this_host_lacks(cli, tmp_path, monkeypatch):
     assert len(json.loads(cli("check", "--json").stdout)["doubts"]) == 3
 
 
+def test_check_looks_programs_up_where_the_tier_does(cli, tmp_path, monkeypatch):
+    """A tier that sets its own PATH is started by that one: nothing is missed that is there, nor found elsewhere."""
+    program(tmp_path / "shell", "codex")
+    program(tmp_path / "own", "gemini")
+    monkeypatch.setenv("PATH", str(tmp_path / "shell"))
+    env = {"PATH": str(tmp_path / "own"), "CODEX_API_KEY": "precious", "GEMINI_API_KEY": "precious"}
+    tiers = [{"name": agent, "agent": agent, "env": env} for agent in ("codex", "gemini")]
+    (tmp_path / "service.json").write_text(json.dumps({"failover": {"tiers": tiers}}))
+    words = "is not on the PATH that the tier sets; install it, or say where it is with `program`"
+    assert cli("check").stderr.splitlines() == [f"warning: tier codex: codex {words}"]
+
+
 def test_check_warns_of_a_tier_without_a_login(cli, tmp_path, monkeypatch):
     """One line each, with where it was looked and what to do; a login that is there, or may be, is no doubt."""
     monkeypatch.setenv("PATH", str(program(tmp_path / "bin", "codex").parent))
