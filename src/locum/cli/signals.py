@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PLACES = ["message", "out", "err", "answer"]
 _NOBODY = "none"
+_ANOTHER = "uses another"
 _LEAST, _MOST = -64, 255
 
 
@@ -185,7 +186,7 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
     addition = Addition(checked(table, Path(file) if file else None), loaded, kept)
     trials = addition.prove()
     addition.write()
-    outcome = _told_daemon(settings)
+    outcome = _told_daemon(settings, loaded.path)
     path = str(addition.file)
     if as_json:
         result = {"id": addition.rule.id, "path": path, "trials": len(trials), "daemon": outcome}
@@ -205,8 +206,9 @@ def remove_(settings: Settings, *, rule: str, as_json: bool) -> None:
     from locum.cli.addition import take_out
 
     _refuse_agents(settings)
-    path = take_out(_needed(settings), rule)
-    outcome = _told_daemon(settings)
+    loaded = _needed(settings)
+    path = take_out(loaded, rule)
+    outcome = _told_daemon(settings, loaded.path)
     if as_json:
         print_json({"schema": 1, "id": rule, "path": str(path), "daemon": outcome})
     else:
@@ -219,12 +221,25 @@ def _notes(twins: object, outcome: Json | None) -> Iterator[str]:
     """What is left to say of a rule that is in."""
     if not twins:
         yield "note: it names no sentence that it must leave alone (--twin)"
-    yield "no daemon runs: the next one reads it" if outcome is None else f"the daemon has read it: {outcome['result']}"
+    if outcome is None:
+        yield "no daemon runs: the next one reads it"
+    elif outcome["result"] == _ANOTHER:
+        yield f"the running daemon uses another service.json ({clean(outcome['path'])}) and has not read it"
+    else:
+        yield f"the daemon has read it: {outcome['result']}"
 
 
-def _told_daemon(settings: Settings) -> Json | None:
-    """What a running daemon says of the change; None when none runs."""
+def _told_daemon(settings: Settings, config: Path) -> Json | None:
+    """What a running daemon says of a change to the rules beside `config`; None when none runs.
+
+    A daemon that reads the rules beside another service.json is not asked to.
+    """
+    from locum.config.added import folder_of
+
     try:
+        used = Path(settings.client.get("/status")["config"]["path"])
+        if folder_of(used).resolve() != folder_of(config).resolve():
+            return {"result": _ANOTHER, "path": str(used), "problems": []}
         found = settings.client.post("/reload")
     except UnreachableError:
         return None

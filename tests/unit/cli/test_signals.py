@@ -425,6 +425,33 @@ def test_a_running_daemon_is_told(cli, config, tmp_path):
         assert cli("signals", "add", *options(), "--said", "The team allowance is used up.").exit_code == 77
 
 
+@pytest.mark.parametrize("shape", ["folder", "neighbour", "link"])
+def test_a_daemon_of_another_folder_is_not_said_to_have_read_it(cli, config, tmp_path, shape):
+    """Who names a service.json hears whether the running daemon reads rules beside that one, or which one it uses."""
+    other = {"folder": tmp_path / "other", "neighbour": tmp_path, "link": tmp_path / "link"}[shape]
+    if shape == "link":
+        other.symlink_to(tmp_path)
+    other.mkdir(exist_ok=True)
+    used = other / "theirs.json"
+    unchanged = {"result": "unchanged", "path": str(used), "problems": ["line 1: theirs."], "warnings": []}
+    answers = {("GET", "/status"): {"config": {"path": str(used)}}, ("POST", "/reload"): {**unchanged, "problems": []}}
+    with answering(tmp_path / "locum.sock", answers) as daemon:
+        asked = ["--config", str(config), "signals"]
+        if shape != "folder":
+            done = cli(*asked, "add", *options(), "--said", "The team allowance is used up.")
+            assert done.stdout.splitlines()[-1] == "the daemon has read it: unchanged"
+            return
+        daemon.answers["POST", "/reload"] = unchanged
+        done = cli(*asked, "add", *options(), "--said", "The team allowance is used up.")
+        words = f"the running daemon uses another service.json ({used}) and has not read it"
+        assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, words)
+        told = json.loads(cli(*asked, "remove", "mine.quota", "--json").stdout)
+        assert told["daemon"] == {"result": "uses another", "path": str(used), "problems": []}
+        assert {path for _, path, _ in daemon.asked} == {"/status"}, (
+            "nothing is asked of a daemon that is not concerned"
+        )
+
+
 # ── failures that nobody knew ────────────────────────────────────────────────────────────────────────────────
 
 
