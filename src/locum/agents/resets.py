@@ -21,7 +21,8 @@ _UNIT_MS = {
     "w": 10_080 * _MINUTE_MS,
 }
 
-_LEAD = r"\b(?:resets?|again|access|until|ends(?= on ))(?: (?:at|on|by|around))? "
+_BACK = r"(?:^|\(|[,;:.·∙-] |\b(?:be|is|are|comes?) )back(?= (?:at|on) )"  # and not "rolled back at"
+_LEAD = rf"(?:\b(?:resets?|again|access|until|ends(?= on ))|{_BACK})(?: (?:at|on|by|around))? "
 _CLOCK = r"(?:(?P<hour>\d{1,2})(?::(?P<minute>\d{2}))? ?(?P<half>[ap])\.?m\b|(?P<hour24>\d{1,2}):(?P<minute24>\d{2}))"
 _AT = r"(?:,? ?(?:at )?" + _CLOCK + ")?"
 _ZONE = r"(?: ?\( ?(?P<zone>[A-Za-z][\w+/-]*) ?\))?"

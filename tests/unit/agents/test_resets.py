@@ -61,6 +61,8 @@ WORDINGS = {
     "Retry-After: Sun, 22 Nov 2026 09:41:51 GMT": "2026-11-22T09:41:51Z",
     '{"retry_after_seconds": 30}': "2026-11-22T06:39:41Z",
     "retry-after-ms: 250": "2026-11-22T06:39:11.250Z",
+    "The team allowance is used up, back at 9pm": "2026-11-22T20:00:00Z",
+    "The allowance is used up. It will be back on Nov 25 at 4:39am (UTC).": "2026-11-25T04:39:00Z",
 }
 
 
@@ -88,6 +90,12 @@ def test_every_known_wording_is_read(text: str, moment: str) -> None:
         "resets on 13/13/2026",
         "resets on 2/30/2026",
         "the stream ends at 5pm",
+        "we fell back at 9pm to another model",
+        "the change was rolled back at 16:41",
+        "the roll-back at 9pm",
+        "looking back on Nov 25, 2026",
+        "be back soon",
+        "Renews on Monday",
         "resets in 999999 weeks",
         "resets on 11/17/9999",
         "retry-after: Sun, 31 Feb 2026 09:41:51 GMT",
@@ -187,6 +195,7 @@ def test_a_time_of_day_is_the_next_such_moment(now: int, hour: int, minute: int,
         f"You’ve hit your session limit · resets {hour % 12 or 12}:{minute:02}{half} ({zone})",
         f"5-hour limit reached ∙ resets {hour % 12 or 12}:{minute:02} {half.upper()} ({zone})",
         f"try again at {hour:02}:{minute:02} ({zone}).",
+        f"The allowance is used up, back at {hour % 12 or 12}:{minute:02}{half} ({zone})",
     ):
         assert parse_reset(text, now * 1000, "Asia/Tokyo") == expected
     assert parse_reset(f"try again at {hour % 12 or 12}:{minute:02} {half.upper()}.", now * 1000, zone) == expected
@@ -214,6 +223,7 @@ def test_a_moment_written_out_is_read_back(now: int, then: int, zone: str) -> No
     for text in (
         f"try again at {there:%b} {there.day}{suffix}, {there.year} {there:%I:%M %p}",
         f"resets {there:%B} {there.day}, {there.year} at {there:%H:%M}",
+        f"It comes back on {there:%B} {there.day}, {there.year} at {there:%H:%M}",
         f"your monthly cycle ends on {there.month}/{there.day}/{there.year} {there:%I:%M %p}",
         f"resets {there:%Y-%m-%d %H:%M}",
     ):
