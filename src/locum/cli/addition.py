@@ -15,7 +15,8 @@ import msgspec
 from locum.agents.own import own_rules
 from locum.agents.proof import SUCCESS, Trial, proofs, prove
 from locum.agents.registry import agents
-from locum.agents.replay import Case, Held, cases
+from locum.agents.replay import RECORDED_MS, Case, Held, cases
+from locum.agents.resets import parse_reset
 from locum.agents.rules import ADDED, SHIPPED, Rule, parse_rules, rules_for
 from locum.cli.recorded import written
 from locum.config.added import FOLDER, SUFFIX, RuleFile, folder_of, rule_told
@@ -171,7 +172,7 @@ class Addition:
         """All that was tried.
 
         Raises:
-            UsageError: nothing shows what the rule is for.
+            UsageError: nothing shows what the rule is for, or the reset that it promises.
             ConflictError: it would break something, which is named.
 
         """
@@ -185,7 +186,9 @@ class Addition:
         added = parse_rules([self.rule.model_dump(exclude_none=True)], origin=ADDED)[0]
         own = (*(each for each in before if each.origin != ADDED), *_in_order(before, added))
         known = cases_of(self.loaded.path)
-        found = tuple(prove(own, (*known, *self._case(own))))
+        case = self._case(own)
+        self._refuse_unread(case)
+        found = tuple(prove(own, (*known, *case)))
         wrong_before = {(each.what, each.on) for each in proofs(prove(before, known))}
         broken = [each for each in proofs(found) if (each.what, each.on) not in wrong_before]
         if broken:
@@ -253,6 +256,19 @@ class Addition:
             "usage": msgspec.structs.asdict(reading.spent),
         }
         return (Held(self.folder, self.kept.meta, expected, self.kept.files),)
+
+    def _refuse_unread(self, case: Sequence[Case]) -> None:
+        """A rule may be for sentences that tell a reset and for others, but one that tells none shows nothing."""
+        if not self.rule.reset or any(each.expected["reset"] for each in case):
+            return
+        if any(parse_reset(each, RECORDED_MS, "UTC") is not None for each in self.rule.said):
+            return
+        shown = [f"run {self.kept.run.id} ({self.kept.run.reason!r})"] if self.kept else []
+        raise UsageError(
+            f"rule {self.rule.id} says that the sentence tells when it is over (reset), but no reset can be read "
+            f"from it: {', '.join((*shown, *map(repr, self.rule.said)))}",
+            remedy="Leave --reset out (`reset` in a file), or give a sentence that tells one with --said.",
+        )
 
     def _refuse_another(self, own: Sequence[Rule]) -> None:
         there = {each.id: each.origin for name in agents() for each in rules_for(name, own)}

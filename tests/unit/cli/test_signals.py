@@ -37,6 +37,7 @@ RULE = {
     "--kind": "usage_limit",
     "--pattern": "(?:ERROR: )?The team allowance is used up",
 }
+LATER = '{"type":"turn.failed","error":{"message":"The team allowance is used up. Renews on Monday"}}\n'
 QUOTA = '{"type":"turn.failed","error":{"message":"The team allowance is used up, it resets at 9:41 AM (UTC)"}}\n'
 
 
@@ -360,6 +361,25 @@ def test_a_rule_that_is_wrong_is_refused(cli, config, changed, code, words):
     assert not list((config.parent).glob("signals/*"))
 
 
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        (["The team allowance is used up. Renews on Monday"], True),
+        (["The team allowance is used up", "The team allowance is used up, resets 13pm"], True),
+        (["The team allowance is used up, back at 9pm"], False),
+        (["The team allowance is used up", "The team allowance is used up, back at 9pm"], False),
+    ],
+)
+def test_a_rule_for_sentences_that_tell_a_reset_is_refused_where_none_can_be_read(cli, config, said, refused):
+    """`reset` is a promise as well: at least one thing that the rule is for must show it; else nothing is written."""
+    done = cli("signals", "add", *options(), "--reset", *(part for each in said for part in ("--said", each)))
+    assert done.exit_code == (2 if refused else 0), done.output
+    assert ("mine.quota says that the sentence tells when it is over (reset)" in done.stderr) is refused
+    assert ("no reset can be read from it" in done.stderr) is refused
+    assert ("Leave --reset out" in done.stderr) is refused
+    assert bool(list(config.parent.glob("signals/*"))) is not refused
+
+
 @pytest.mark.timeout(10)
 def test_a_file_that_is_no_rule_is_refused(cli, config, tmp_path):
     """A pipe, a huge file, a binary one, a list of rules, none at all, and both ways at once."""
@@ -519,6 +539,20 @@ def test_an_unknown_failure_becomes_the_proof_of_its_rule(cli, config, tmp_path)
     assert not kept.exists()
     assert cli("signals", "test").exit_code == 0
     assert run in cli(*here, "list", "--unknown").stdout, "without the rule it is unknown again"
+
+
+def test_an_unknown_failure_without_a_reset_is_no_proof_of_one(cli, config, tmp_path):
+    """With --reset it is refused, for the run says none that could be read; without, its rule has none."""
+    run = anyio.run(_failed, tmp_path / "state", LATER, "sk-very-secret-value")
+    asked = ["--state", str(tmp_path / "state"), "signals", "add", "--run", run]
+    asked += [part for pair in RULE.items() if pair[0] != "--agent" for part in pair]
+    done = cli(*asked, "--reset")
+    assert done.exit_code == 2
+    assert f"no reset can be read from it: run {run}" in done.stderr
+    assert not (config.parent / "signals").exists()
+    assert cli(*asked).exit_code == 0
+    (expected,) = config.parent.glob("signals/cases/*/*/expected.json")
+    assert json.loads(expected.read_text())["reset"] is None
 
 
 @pytest.mark.parametrize("meta", ["{}", '{"agent": "gpt"}', '{"agent": "codex", "case": "x", "exit": "1"}', "[]", "{"])
