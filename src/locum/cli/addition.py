@@ -19,7 +19,7 @@ from locum.agents.replay import RECORDED_MS, Case, Held, cases
 from locum.agents.resets import parse_reset
 from locum.agents.rules import ADDED, SHIPPED, Rule, parse_rules, rules_for
 from locum.cli.recorded import written
-from locum.config.added import FOLDER, SUFFIX, RuleFile, folder_of, rule_told
+from locum.config.added import FOLDER, SUFFIX, RuleFile, file_named, folder_of, names_in, rule_told
 from locum.config.load import Loaded
 from locum.config.model import SignalRule
 from locum.config.problem import InvalidConfigError
@@ -284,19 +284,25 @@ def _in_order(before: Sequence[Rule], added: Rule) -> list[Rule]:
     return sorted([*(each for each in before if each.origin == ADDED), added], key=lambda each: f"{each.id}{SUFFIX}")
 
 
-def take_out(loaded: Loaded, name: str) -> Path:
-    """Remove an added rule and its kept run; its file. Raises NotFoundError when there is none."""
-    rule = next((each for each in loaded.added if each.id == name), None)
-    folder = folder_of(loaded.path)
-    if rule is None:
-        names = ", ".join(each.id for each in loaded.added) or "none"
-        raise NotFoundError(f"no rule {name!r} was added in {folder}", remedy=f"Those that were: {names}.")
-    path = folder / f"{name}{SUFFIX}"
+def take_out(config: Path, name: str) -> Path:
+    """Remove a rule that was added beside `config`, and its kept run; its file. What is in it may be broken.
+
+    Raises:
+        NotFoundError: there is no file of that rule.
+        StateError: it cannot be removed.
+
+    """
+    folder = folder_of(config)
+    path = file_named(folder, name)
     try:
+        if path is None:
+            names = ", ".join(each.removesuffix(SUFFIX) for each in names_in(folder)) or "none"
+            raise NotFoundError(f"no rule {name!r} was added in {folder}", remedy=f"Those that were: {names}.")
         path.unlink()
-        shutil.rmtree(folder / CASES / rule.agent / name, ignore_errors=True)
+        for kept in (folder / CASES).glob("*"):
+            shutil.rmtree(kept / path.stem, ignore_errors=True)
     except OSError as error:
         raise StateError(
-            f"{path} cannot be removed: {error.strerror}", remedy=f"Remove it from {FOLDER}/ yourself."
+            f"{path or folder} cannot be removed: {error.strerror}", remedy=f"Remove it from {FOLDER}/ yourself."
         ) from error
     return path

@@ -202,15 +202,18 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
 @json_option
 @click.pass_obj
 def remove_(settings: Settings, *, rule: str, as_json: bool) -> None:
-    """Take out a rule that was added with `locum signals add`, and the run that was kept for it."""
+    """Take out a rule of signals/ beside service.json, and the run that was kept for it.
+
+    Its file may be broken; then it is named by the file, with or without `.toml`.
+    """
     from locum.cli.addition import take_out
 
     _refuse_agents(settings)
-    loaded = _needed(settings)
-    path = take_out(loaded, rule)
-    outcome = _told_daemon(settings, loaded.path)
+    config = _in_use(settings)
+    path = take_out(config, rule)
+    outcome = _told_daemon(settings, config)
     if as_json:
-        print_json({"schema": 1, "id": rule, "path": str(path), "daemon": outcome})
+        print_json({"schema": 1, "id": path.stem, "path": str(path), "daemon": outcome})
     else:
         click.echo(f"removed {path}")
         click.echo("\n".join(_notes(True, outcome)))
@@ -290,11 +293,10 @@ def _rule(rule: Rule) -> Json:
 
 def _loaded(settings: Settings) -> Loaded | None:
     """The configuration in use; None when there is none. Raises ConfigError when it cannot be used."""
-    from locum.cli.setup import chosen
     from locum.config.load import NoConfigError, load
 
     try:
-        path = _of_daemon(settings) or chosen(settings.environ)[0]
+        path = _in_use(settings)
     except NoConfigError:
         if settings.environ.get("LOCUM_CONFIG"):
             raise
@@ -304,13 +306,16 @@ def _loaded(settings: Settings) -> Loaded | None:
 
 def _needed(settings: Settings) -> Loaded:
     """As `_loaded`. Raises NoConfigError when there is none: a rule is added beside it."""
+    from locum.config.load import load
+
+    return load(_in_use(settings), settings.environ)
+
+
+def _in_use(settings: Settings) -> Path:
+    """The service.json in use, unread: the daemon's, unless one was named. Raises NoConfigError."""
     from locum.cli.setup import chosen
 
-    loaded = _loaded(settings)
-    if loaded is None:
-        chosen(settings.environ)  # raises, and says where it looked
-    assert loaded is not None, "it was there a moment ago"
-    return loaded
+    return _of_daemon(settings) or chosen(settings.environ)[0]
 
 
 def _of_daemon(settings: Settings) -> Path | None:

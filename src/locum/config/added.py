@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator
@@ -22,6 +23,7 @@ FOLDER = "signals"
 SUFFIX = ".toml"
 MOST = 500
 """Rules that may be added: each is tried on every failure that nothing typed explains."""
+_INSTEAD = f"take it out of {FOLDER}/, or give it a name that does not end in {SUFFIX}"
 _PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
 
@@ -47,6 +49,12 @@ def names_in(folder: Path) -> list[str]:
         return []
 
 
+def file_named(folder: Path, name: str) -> Path | None:
+    """The file of the rule of that id, or with that file name, whatever is in it; None when there is none."""
+    there = (folder / each for each in (f"{name}{SUFFIX}", name) if _is_rule(each) and "/" not in each)
+    return next((path for path in there if os.path.lexists(path)), None)
+
+
 def read_files(config: Path) -> tuple[RuleFile, ...]:
     """Every rule file beside `config`. Raises InvalidConfigError with all that cannot be read."""
     folder = folder_of(config)
@@ -62,7 +70,7 @@ def read_files(config: Path) -> tuple[RuleFile, ...]:
     files, problems = list[RuleFile](), list[Problem]()
     for name in names:
         try:
-            files.append(RuleFile(folder / name, read_bytes(folder / name)))
+            files.append(RuleFile(folder / name, read_bytes(folder / name, _INSTEAD)))
         except InvalidConfigError as error:
             problems += error.problems
     if problems:

@@ -48,15 +48,19 @@ class Document:
         return Problem(self.path, line, column, issue.what, issue.why, issue.remedy, issue.severity)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole file, at most 1 MiB. Raises InvalidConfigError when it cannot be had; never blocks on a pipe."""
+def read_bytes(path: Path, instead: str = "") -> bytes:
+    """The whole file, at most 1 MiB. Raises InvalidConfigError when it cannot be had; never blocks on a pipe.
+
+    `instead`: what to do about a folder, pipe or device in its place; left out: to name the file that is meant.
+    """
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - by descriptor
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _unreadable(path, "this is not a file", "a pipe or device stands there", "name a file")
+                raise _unreadable(path, "this is not a file", "a pipe or device stands there", instead or "name a file")
             data = file.read(LARGEST_BYTES + 1)
     except IsADirectoryError as error:
-        raise _unreadable(path, "this is a folder", "a file is needed", "name the service.json in it") from error
+        remedy = instead or "name the service.json in it"
+        raise _unreadable(path, "this is a folder", "a file is needed", remedy) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is not one"
         raise _unreadable(

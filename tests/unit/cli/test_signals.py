@@ -472,6 +472,29 @@ def test_a_daemon_of_another_folder_is_not_said_to_have_read_it(cli, config, tmp
         )
 
 
+def test_a_broken_rule_file_is_taken_out_by_its_name(cli, config):
+    """What keeps the configuration from being read goes by name, the others stay, and nothing outside is touched."""
+    folder = config.parent / "signals"
+    (folder / "y.toml").mkdir(parents=True)
+    (folder / "x.toml").write_text("no TOML")
+    (folder / "other.toml").write_text("id = 'another'")
+    (folder / "cases" / "codex" / "x").mkdir(parents=True)
+    (config.parent / "z.toml").touch()
+    (folder / ".hidden.toml").touch()
+    assert cli("check").exit_code == 78
+    assert cli("signals", "remove", "x").stdout.splitlines()[0] == f"removed {folder}/x.toml"
+    assert not (folder / "cases" / "codex" / "x").exists()
+    assert json.loads(cli("signals", "remove", "other.toml", "--json").stdout)["id"] == "other"
+    for name in ("x", "../z", "../z.toml", ".hidden", "cases", "", "."):
+        done = cli("signals", "remove", name)
+        assert (done.exit_code, done.stderr.splitlines()[1]) == (1, "  Those that were: y."), name
+    done = cli("signals", "remove", "y")
+    assert (done.exit_code, done.stderr.splitlines()[1]) == (1, "  Remove it from signals/ yourself.")
+    (folder / "y.toml").rmdir()
+    assert cli("check").exit_code == 0
+    assert (config.parent / "z.toml").exists()
+
+
 # ── failures that nobody knew ────────────────────────────────────────────────────────────────────────────────
 
 

@@ -108,6 +108,8 @@ def test_what_is_no_rule_file_is_told(config):
         "signals/huge.toml: the file is larger than 1 MiB",
         "signals/pipe.toml: this is not a file",
     ]
+    remedy = "take it out of signals/, or give it a name that does not end in .toml."
+    assert [each.endswith(remedy) for each in told(config)] == [True, False, False, True]
     for path in folder.iterdir():
         path.rmdir() if path.is_dir() else path.unlink()
     (folder / "binary.toml").write_bytes(b"\x00\xff\xfe" * 99)
