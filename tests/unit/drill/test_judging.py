@@ -111,13 +111,41 @@ def test_a_budget_was_used_up_by_the_run_whose_entry_came_to_the_limit(tmp_path,
     told = loaded(tmp_path, usage_threshold_tokens=1_000, usage_reset=window)
     parts = {tier: SPENT if order.count(tier) == 1 else Tokens(input=300) for tier in runs}
     entries = [(runs[tier].run, parts[tier]) for tier in order]
-    notice = {"kind": "token_threshold_crossed", "data": {"budget": "chain:default"}}
+    notices = [crossed_at(at) for at in (80, 90, 100)]
     for tier in "gq":
         budget = told.plan.budgets[0]
         hold = held(f"rung:default/{tier}", "token_budget", AT_MS + 210, None, None, budget.id)
-        found = list(budgets(evidence(told, list(runs.values()), (hold,), entries=entries, notices=[notice])))
+        found = list(budgets(evidence(told, list(runs.values()), (hold,), entries=entries, notices=notices)))
         wrong = [each for each in found if "was used up on" in each]
         assert bool(wrong) == (tier != crossed), found
+
+
+def crossed_at(at, owner="chain:default", unit="percent"):
+    """The notice of a threshold."""
+    data = {"budget": owner, "threshold_unit": unit, "threshold": at}
+    return {"kind": "token_threshold_crossed", "data": data}
+
+
+@pytest.mark.parametrize(
+    ("told_at", "says"),
+    [
+        ([50, 60], None),
+        ([50], "60 percent of chain:default (limit 1,000) were reached 1 times, and that was told 0 times"),
+        ([50, 60, 60], "was told 2 times"),
+        ([50, 60, 61], "61 percent of chain:default (limit 1,000) were reached 0 times, and that was told 1 times"),
+        ([50, 60, 7], "nobody asked to be told of 7 percent of chain:default"),
+    ],
+)
+def test_a_threshold_that_is_told_too_often_or_never_is_noticed(tmp_path, told_at, says):
+    """Exactly those that the entries reach, each once: none missing, none twice, none ahead of its time."""
+    config = loaded(
+        tmp_path, usage_threshold_tokens=1_000, alerts={"at_percent": [50, 60, 61], "at_tokens": [600, 601]}
+    )
+    notices = [crossed_at(at) for at in told_at] + [crossed_at(600, unit="tokens")]
+    run = played("g", "1", AT_MS, AT_MS + 200)
+    found = list(budgets(evidence(config, [run], entries=[(run.run, SPENT)], notices=notices)))
+    assert bool(found) == bool(says), found
+    assert says is None or any(says in each for each in found), found
 
 
 @pytest.mark.parametrize("name", [each.name for each in SCENARIOS])
