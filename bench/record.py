@@ -13,7 +13,7 @@ import apsw
 
 from bench.rounds import TIMES, median, short, told
 from bench.subject import Found, Limit, Subject
-from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Tier
+from locum.policy.plan import Brake, Budget, Chain, Meter, Plan, Threshold, Tier
 from locum.policy.task import Run, RunState, Task, TaskState
 from locum.policy.usage import Tokens, Usage
 from locum.policy.window import Calendar
@@ -26,10 +26,12 @@ BYTES = 256
 """One record of the plain file: about what an entry and its count take in the ledger, indexes aside."""
 NOW = 1_800_000_000_000
 WEEK = Calendar("week")
+BUDGET = Budget(Brake.CHAIN, "default", 10**15, WEEK)
 PLAN = Plan(
     {"default": Chain("default", tuple(Tier(name, "claude-code", name, "opus") for name in ("max", "api")))},
-    (Budget(Brake.CHAIN, "default", 10**15, WEEK),),
+    (BUDGET,),
     {"default": Meter(WEEK)},
+    alerts={BUDGET.scope: tuple(Threshold(at, BUDGET.scope, WEEK, budget=BUDGET) for at in (80, 90, 100))},
 )
 
 

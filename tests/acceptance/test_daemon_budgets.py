@@ -28,8 +28,10 @@ def spends(tokens: int, **more: Any) -> dict[str, Any]:
 
 
 def crossings(earth: World, chain: str) -> int:
-    """How often people were told that a threshold was crossed."""
-    return len(earth.notices("token_threshold_crossed", chain))
+    """How often people were told that a limit was used up; what leads there was told too, each once and in order."""
+    told = [each["data"]["threshold"] for each in earth.notices("token_threshold_crossed", chain)]
+    assert told == [80, 90, 100] * told.count(100)
+    return told.count(100)
 
 
 def test_a_chain_budget_moves_on_once_and_the_task_stays_done(earth: World) -> None:

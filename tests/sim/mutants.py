@@ -19,7 +19,7 @@ from locum.policy.board import EventKind
 from locum.policy.chain import Next
 from locum.policy.failure import FailureKind
 from locum.policy.notice import NoticeKind
-from locum.policy.plan import Chain, tier_target
+from locum.policy.plan import Chain, Threshold, tier_target
 from locum.policy.usage import NO_TOKENS, Tokens, Weights
 from locum.store import brakes, endings, log, notices, readings, tally, tasks, transcripts
 from locum.store.transcripts import Share, Transcripts
@@ -351,11 +351,23 @@ def silent_return() -> list[Patch]:
     """Nobody hears of a return."""
     real = notices.add
 
-    def add(tx: Any, notice: Any, event: int | None = None) -> None:
-        if notice.kind is not NoticeKind.TIER_RETURNED:
-            real(tx, notice, event)
+    def add(tx: Any, notice: Any, event: int | None = None) -> int:
+        return 0 if notice.kind is NoticeKind.TIER_RETURNED else real(tx, notice, event)
 
     return [(notices, "add", add)]
+
+
+@mutant
+def silent_threshold() -> list[Patch]:
+    """Of 90 % nobody hears."""
+    real = Threshold.reached_by
+    return [(Threshold, "reached_by", lambda self, used: self.at != 90 and real(self, used))]
+
+
+@mutant
+def threshold_rounded_up() -> list[Patch]:
+    """99.5 % is told as 100 %, 79.5 % as 80 %."""
+    return [(Threshold, "reached_by", lambda self, used: self.weights.thousandths(used) >= self.thousandths * 0.995)]
 
 
 @mutant

@@ -43,6 +43,8 @@ CAUGHT = {  # by which oracles, and the first seed that is worth trying: the one
     "halt_holds_one_tier": ({"budget"}, 2),
     "window_ends_early": ({"budget"}, 2),
     "silent_return": ({"notice"}, 0),
+    "silent_threshold": ({"budget"}, 4),
+    "threshold_rounded_up": ({"budget"}, 4),
     "silent_bump_elsewhere": ({"silent"}, 0),
     "exhaustion_untold": ({"silent"}, 0),
     "rejection_told_again": ({"config"}, 0),
