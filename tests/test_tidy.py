@@ -31,6 +31,7 @@ WORLD = {  # what touches the world, and the only files that may
     "random": {"clock.py"},
     "subprocess": {"engine/process.py", "engine/shell.py", "engine/crew.py"},  # crew: only readers of our own
     "threading": {"store/worker.py"},
+    "ssl": {"notify/http.py"},  # the network outside, and nothing else: sockets of our own are local
     "asyncio": set(),
     "sqlite3": set(),
 }
@@ -82,6 +83,12 @@ def test_only_the_seams_touch_the_world(path: Path) -> None:
     for name in imports(ast.parse(path.read_text())):
         if name in WORLD:
             assert inside(path) in WORLD[name], f"{name} belongs in {WORLD[name] or 'no file'}"
+
+
+def test_one_file_connects_to_the_network() -> None:
+    """Names are resolved and addresses connected to in one place, behind the check of what may be sent to."""
+    reaching = re.compile(r"\b(getaddrinfo|connect_tcp|create_connection|open_connection|AF_INET6?)\b")
+    assert {inside(path) for path in SOURCES if reaching.search(path.read_text())} == {"notify/http.py"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=inside)

@@ -10,7 +10,9 @@ import anyio
 from msgspec import structs
 
 from locum.engine.attempts import Attempts
+from locum.engine.channels import Sender
 from locum.engine.runner import Runner
+from locum.policy.delivery import Outcome
 from locum.policy.task import Run, Task
 from locum.policy.usage import Usage
 from locum.store.ledger import Ledger
@@ -119,6 +121,21 @@ def careless() -> None:
     Transcripts.record = in_two  # type: ignore[method-assign]
 
 
+def boastful() -> None:
+    """A message is marked as sent before it is sent."""
+    send = Sender.send
+
+    async def later(self: Sender, *args: Any) -> None:
+        await anyio.sleep(LATER)
+        await send(self, *args)
+
+    async def sent(self: Sender, *args: Any) -> Outcome:
+        _in_background(later, self, *args)
+        return Outcome(told=True, status=204)
+
+    Sender.send = sent  # type: ignore[method-assign]
+
+
 def _in_background(work: Callable[..., Any], *args: Any) -> None:
     """Do it when there is time, as a daemon does that does not wait for its disk."""
     import asyncio
@@ -130,5 +147,5 @@ def _in_background(work: Callable[..., Any], *args: Any) -> None:
 
 _TASKS: set[Any] = set()
 BREAK: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (doubled, forgetful, abandoning, hasty, halving, eager, blaming, careless)
+    each.__name__: each for each in (doubled, forgetful, abandoning, hasty, halving, eager, blaming, careless, boastful)
 }

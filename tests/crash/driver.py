@@ -156,6 +156,9 @@ class Driver:
                 if task["chain"] == "doomed":
                     earth.cancel(task["id"])
             time.sleep(0.1)
+        while earth.client.get("/status")["channels"][0]["waiting"] and not earth.only_gathers():
+            assert time.monotonic() < end + DRAIN, "not every notice is sent"
+            time.sleep(0.1)
         problems = [f"task {task['title']!r} does not end: it is {task['state']}" for task in left]
         while not (ended := earth.imports()) and time.monotonic() < end:
             time.sleep(0.1)
@@ -172,6 +175,7 @@ class Driver:
     def clear(self) -> None:
         """Leave no process behind, whatever has happened."""
         self._kill()
+        self.earth.sink.close()
         assert self.earth.process is not None
         self.earth.process.wait(30)
         with Ledger(self.earth.state) as ledger:

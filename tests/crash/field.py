@@ -9,10 +9,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from locum.config.notify import KINDS
 from locum.errors import ConflictError, NotFoundError
-from tests.crash.books import Account
+from tests.crash.books import Account, Ledger
 from tests.crash.people import TIER, People
 from tests.harness import Daemon, scripted, seconds_until
+from tests.sink import Sink
 
 DOOMED = 20
 """Entries of a task that is to be cancelled: it is, once they are all told."""
@@ -22,6 +24,12 @@ RATE = 200
 BUDGET = 150_000
 """Tokens by which the budget is raised each time it has been used up: more than two tasks spend, so that it has room
 again whatever they spend in that moment."""
+
+UNSENT = (
+    "SELECT seq, notice.kind, state FROM notice LEFT JOIN delivery ON notice = seq WHERE state IS NULL"
+    " OR state NOT IN ('sent', 'folded') AND NOT (state = 'waiting' AND until_ms IS NOT NULL AND attempts = 0)"
+)
+"""Every notice that is neither sent nor told in another's message, nor gathers others."""
 
 Step = dict[str, Any]
 # The script of each tier: what its agent does in every run.
@@ -56,7 +64,7 @@ ENDS: dict[str, tuple[str, str]] = {
 }
 STIRS = (
     *("work", "fall", "patient", "budget", "rolling", "cancel", "steer", "settle", "give_up", "reload", "reject"),
-    *("session", "import"),
+    *("session", "import", "tell"),
 )
 
 
@@ -84,6 +92,8 @@ class Field(Daemon):
         self.missed: list[str] = []
         """What was acknowledged and is not known any more."""
         self.edits = 0
+        self.sink = Sink()
+        """Where every notice is sent to."""
         self.service = self._service()
         super().__init__(folder, self.service, {"CRASH_TOKEN": SECRET})
 
@@ -112,6 +122,7 @@ class Field(Daemon):
                     "usage_reset": "all",
                 },
             },
+            "notify": [self.sink.channel(kinds=list(KINDS))],
             "limits": {"stop_grace": "1s", "min_free": "1M", "retention": "10s"},
         }
 
@@ -134,6 +145,11 @@ class Field(Daemon):
             cwd = self.work / title.replace(" ", "-")
             cwd.mkdir()
         self.tasks[title] = self.submit(f"do {title}.", cwd, title=title, chain=chain)
+
+    def only_gathers(self) -> bool:
+        """Whether all that is not sent yet gathers what else may come in its minute."""
+        with Ledger(self.state) as ledger:
+            return not ledger.all(UNSENT)
 
     def top(self, chain: str, most: int) -> None:
         """Submit tasks until `most` of the chain are open."""
@@ -262,6 +278,14 @@ class Field(Daemon):
             return ""
         return str(told.get("ended", {}).get("state", ""))
 
+    def stir_tell(self) -> None:
+        """A notice, and one that was sent before, sent again: what is new may be folded, what is replayed is not."""
+        self.stir_reject()
+        sent = [each for each in self.client.get("/alerts")["alerts"] if _is_sent(each)]
+        if sent:
+            self.client.post("/alerts/replay", {"id": self.chance.choice(sent)["id"]})
+            time.sleep(0.3)
+
     def bump(self, length: str) -> None:
         """Take `steered` off its first tier by hand."""
         reason = f"hand {len(self.hands)}."
@@ -277,3 +301,8 @@ class Field(Daemon):
             pass  # it has ended in this very moment
         except NotFoundError:
             self.missed.append(f"task {task} was open and is not known any more")
+
+
+def _is_sent(alert: dict[str, Any]) -> bool:
+    """Whether a notice has got through."""
+    return any(each["state"] == "sent" for each in alert["deliveries"])

@@ -14,7 +14,7 @@ from itertools import product
 from locum.engine.process import marked
 from tests.crash.books import TYPES, Ledger, prompts
 from tests.crash.driver import Driver
-from tests.crash.field import ENDS, SECRET, Field
+from tests.crash.field import ENDS, SECRET, UNSENT, Field
 from tests.crash.people import TIER
 
 HANDOVER = "[hand-over note from locum"
@@ -34,6 +34,7 @@ def examine(driver: Driver) -> tuple[list[str], Figures]:
             *accounted(driver),
             *crossings(earth, ledger),
             *told_once(earth, ledger),
+            *delivered(earth, ledger),
             *secrets(earth),
             *earth.missed,
         ]
@@ -194,6 +195,24 @@ def told_once(earth: Field, ledger: Ledger) -> Iterator[str]:
         yield "not every failed task was told of exactly once"
 
 
+def delivered(earth: Field, ledger: Ledger) -> Iterator[str]:
+    """Every notice is sent or told in another's message; what was sent has come in, first of all in its order."""
+    yield from (f"notice {row} ({kind}) is not sent: {state}" for row, kind, state in ledger.all(UNSENT))
+    rows = dict(ledger.all("SELECT id, seq FROM notice"))
+    sent = {
+        name: until is None
+        for name, until in ledger.all(
+            "SELECT id, until_ms FROM delivery JOIN notice ON notice = seq WHERE state = 'sent'"
+        )
+    }
+    came = list(dict.fromkeys(earth.sink.ids))
+    yield from (f"{name} was never delivered" for name in sent.keys() - set(came))
+    yield from (f"{name} came in, and is no notice" for name in set(came) - rows.keys())
+    alone = [rows[name] for name in came if sent.get(name)]
+    if alone != sorted(alone):
+        yield "notices came in out of their order"
+
+
 def _at_most_once(what: str, found: Counter[str], asked: Mapping[str, bool]) -> Iterator[str]:
     for name, acknowledged in asked.items():
         if found[name] > 1 or (acknowledged and not found[name]):
@@ -235,5 +254,6 @@ def _figures(driver: Driver, ledger: Ledger) -> Figures:
         "times a run was found alive": found.count("alive"),
         "found ended": found.count("ended"),
         "found never started": found.count("never started"),
+        "messages came in": len(driver.earth.sink.posts),
         "notices": len(ledger.column("SELECT seq FROM notice")),
     }

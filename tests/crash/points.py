@@ -174,6 +174,13 @@ _IMPORTING = (
     *_both("reached-back", "locum.store.transcripts.Transcripts.reach_back", "import", 2),
     _after("looked-back", "locum.store.ledger.Ledger.look_back", "import", 2),
 )
+_TELLING = (
+    Point("message-due", "locum.store.outbox.Outbox.next", When.BEFORE, "tell", 3),
+    Point("message-claimed", "locum.engine.channels.Sender.send", When.BEFORE, "tell", 2),
+    _after("message-sent", "locum.engine.channels.Sender.send", "tell", 2),
+    _after("message-marked", "locum.store.outbox.Outbox.end", "tell", 2),
+    *_both("replayed", "locum.store.outbox.Outbox.replay", "tell", 2),
+)
 
 POINTS: tuple[Point, ...] = (
     *_STARTING,
@@ -188,6 +195,7 @@ POINTS: tuple[Point, ...] = (
     *_STOPPING_THE_DAEMON,
     *_STEERING,
     *_RECONFIGURING,
+    *_TELLING,
 )
 """The points that a daemon with a past is killed at."""
 

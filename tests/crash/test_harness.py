@@ -31,6 +31,7 @@ CAUGHT: dict[str, tuple[list[Kill], str]] = {
     "halving": ([SOON] * 2, "does not end"),
     "eager": ([SOON] * 2, "of which the ledger knows nothing"),
     "careless": ([Kill(None, delay=1.2, stir="session")] * 2, "people-a: .* tokens lost"),
+    "boastful": ([Kill(BY_NAME["message-marked"], stir="tell")] * 2, "was never delivered"),
     "blaming": ([Kill(BY_NAME["shutdown-term-sent"], stir="stop")] * 2, "went the wrong way: steady:crash"),
 }
 

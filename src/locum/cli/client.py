@@ -42,9 +42,9 @@ class Client:
         """The answer to a question; parameters that are None are left out."""
         return self._ask("GET", path + _query(query), None, timeout)
 
-    def post(self, path: str, body: Json | None = None) -> Json:
+    def post(self, path: str, body: Json | None = None, timeout: float | None = ANSWER_S) -> Json:
         """The answer to an order."""
-        return self._ask("POST", path, body or {}, ANSWER_S)
+        return self._ask("POST", path, body or {}, timeout)
 
     def follow(self, task: str, quiet_s: float | None = None) -> Iterator[Json]:
         """All that has happened and happens to a task, until it has ended, the daemon stops, or all is quiet."""

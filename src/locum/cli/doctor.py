@@ -15,11 +15,14 @@ from locum.config.added import FOLDER
 from locum.config.load import Loaded
 from locum.config.logins import HOMES
 from locum.config.model import TierEntry
+from locum.config.notify import AppriseChannel, CommandChannel, NotifyChannel
 from locum.config.problem import Problem
 from locum.config.secrets import SecretError, resolve
 from locum.engine.inventory import login_of
 from locum.engine.seats import Seats
+from locum.notify.by_apprise import MISSING, is_there
 from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS, FailureKind
+from locum.policy.notice import Severity
 from locum.policy.plan import Brake, Budget, Chain, Plan
 from locum.policy.window import describe
 from locum.words import span
@@ -32,7 +35,7 @@ _WHAT = {
 
 
 def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What would keep a tier or post_task from working here: programs or logins not found, secrets not to be had."""
+    """What would keep tiers, post_task or channels from working: programs, logins or secrets that cannot be had."""
     seats = Seats(loaded, AGENTS, environ)
     tiers = tuple(
         f"tier {name}: {doubt}"
@@ -41,7 +44,22 @@ def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
     )
     after = loaded.service.post_task
     missing = _program(str(_from_place(after.command[0], loaded)), "command", environ) if after else ()
-    return (*tiers, *_shared(loaded), *_sources(seats), *(f"post_task: {doubt}" for doubt in missing))
+    channels = (
+        f"channel {each.name}: {doubt}" for each in loaded.service.notify for doubt in _channel(each, loaded, environ)
+    )
+    return (*tiers, *_shared(loaded), *_sources(seats), *(f"post_task: {doubt}" for doubt in missing), *channels)
+
+
+def _channel(channel: NotifyChannel, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
+    if isinstance(channel, CommandChannel):
+        yield from _program(str(_from_place(channel.command[0], loaded)), "command", environ)
+    if isinstance(channel, AppriseChannel) and not is_there():
+        yield MISSING
+    for value in channel.references:
+        try:
+            resolve(value, environ, loaded.place.folder)
+        except SecretError as error:
+            yield str(error)
 
 
 def _sources(seats: Seats) -> Iterator[str]:
@@ -133,6 +151,11 @@ def understood(loaded: Loaded) -> Iterator[str]:
         yield f"rules of your own: {len(loaded.service.signals)} in service.json, {len(loaded.added)} in {FOLDER}/"
     if after := loaded.service.post_task:
         yield f"after each task: {after.command[0]}, for {span(after.time_limit_ms)} at most"
+    for channel in loaded.service.notify:
+        kinds = "notices" if channel.kinds is None else ", ".join(channel.kinds)
+        about = f" about {', '.join(channel.chains)}" if channel.chains is not None else ""
+        least = "" if channel.severity is Severity.INFO else f", {channel.severity} or graver"
+        yield f"channel {channel.name}: {kinds}{about}{least}, by {channel.type}"
 
 
 def _budgets(plan: Plan, chain: Chain) -> list[Budget]:

@@ -38,6 +38,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("reading", "Show every chain: its tiers, holds and tokens."),
         "usage": ("reading", "Show the tokens used in the current windows."),
         "explain": ("reading", "Say why a chain runs where it runs, and what comes next."),
+        "alerts": ("alerts", "List, show and replay notices; try the channels they go through."),
         "audit": ("reading", "Add up the whole ledger again and compare."),
         "version": ("reading", "Show the versions of locum and of the running daemon."),
     },

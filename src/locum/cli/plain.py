@@ -109,10 +109,28 @@ def config_lines(status: Json) -> Iterator[str]:
     for problem in status["config"]["problems"]:
         yield f"refused edit: {problem}"
     yield from source_troubles(status)
+    yield from channel_troubles(status.get("channels", ()))
     last = (status.get("post_task") or {}).get("last_failure")
     if last is not None:
         ago = span(now_ms() - (from_iso(last["at"]) or 0))
         yield f"post_task failed after {last['task']} ({ago} ago): {clean(last['reason'])}"
+
+
+def channel_troubles(channels: Sequence[Json]) -> Iterator[str]:
+    """Which channels do not do what they are for, one a line."""
+    for each in channels:
+        oldest_ms = from_iso(each["oldest"])
+        waits = f"; {count(each['waiting'], 'notice')} to look at" if each["waiting"] else ""
+        waits += f", the oldest of {span(now_ms() - oldest_ms)} ago" if waits and oldest_ms else ""
+        given_up = f"; {each['given_up']:,} given up (locum alerts list --failed)" if each["given_up"] else ""
+        if each["disabled"]:
+            yield f"channel {each['name']} is disabled: {clean(each['disabled'])}{waits}{given_up}"
+        elif each["failures"]:
+            failed = f"{count(each['failures'], 'time')} in a row"
+            since = span(now_ms() - (from_iso(each["failing_since"]) or 0))
+            yield f"channel {each['name']} has failed {failed}, for {since}{waits}{given_up}"
+        elif given_up:
+            yield f"channel {each['name']} works{waits}{given_up}"
 
 
 def source_lines(found: Json) -> Iterator[str]:

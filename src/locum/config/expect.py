@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -59,3 +60,8 @@ ToldKind = Annotated[
     WithJsonSchema({"type": "string", "enum": list(HAPPENING)}),
 ]
 """A failure kind that a rule may give to what an agent wrote."""
+
+
+def unit(key: str, default: int | None, shown: str | None, description: str) -> Any:
+    """A field for a length of time or a size: called `key` in the file, where its default is written as `shown`."""
+    return Field(alias=key, default=default, description=description, json_schema_extra={"default": shown})

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from locum.config.model import Service
 from locum.config.problem import At, Issue, dotted, suggest
 
-_PRIVATE = frozenset({"env", "args", "command", "credential", "file"})
+_PRIVATE = frozenset({"env", "args", "command", "credential", "file", "url", "secret", "old_secret", "headers"})
 """Below these keys values are never shown: a secret may stand there by mistake."""
 
 _SHAPES = {

@@ -15,7 +15,9 @@ from pydantic import (
 )
 
 from locum.config.counting import Alerts, CountTokens, Threshold
-from locum.config.expect import Entry, ToldKind, expect, wrong
+from locum.config.expect import Entry, ToldKind, expect, unit, wrong
+from locum.config.notify import MOST_CHANNELS, NotifyChannel
+from locum.config.reference import NAME_PATTERN, EnvName, Name, Secret, Text
 from locum.config.reset import DurationMs, UsageReset
 from locum.config.values import SIZE_PATTERN, size_bytes
 from locum.patterns import REMEDY, PatternError, pattern
@@ -29,14 +31,6 @@ AGENTS = ("claude-code", "codex", "gemini", "opencode", "qwen", "pi", "copilot",
 TRIGGERS = tuple(kind for kind in FailureKind if kind in DEFAULT_TRIGGERS - ALWAYS_ACT)
 """The kinds that `triggers` may name, in the order of the manual."""
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-Name = Annotated[
-    str,
-    StringConstraints(pattern=NAME_PATTERN, max_length=64),
-    expect("a name", "write 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit"),
-]
-Text = Annotated[str, StringConstraints(min_length=1), expect("text that is not empty", "write it in double quotes")]
 Bytes = Annotated[
     int,
     BeforeValidator(size_bytes),
@@ -61,49 +55,6 @@ Trigger = Annotated[
     AfterValidator(_moves),
     expect("a failure kind", choices=[kind.value for kind in TRIGGERS]),
     WithJsonSchema({"type": "string", "enum": [kind.value for kind in TRIGGERS]}),
-]
-
-
-class CredentialRef(Entry):
-    """A secret that systemd hands to the service (`LoadCredential=`)."""
-
-    credential: Annotated[Name, Field(description="The name of a file in $CREDENTIALS_DIRECTORY.")]
-
-
-class FileRef(Entry):
-    """A secret in a file of its own; refused when others than its owner can read it."""
-
-    file: Annotated[Text, Field(description="Path of the file; relative paths start at the folder of service.json.")]
-
-
-class EnvRef(Entry):
-    """A secret in the daemon's own environment."""
-
-    env: Annotated[Text, Field(description="The name of the environment variable.")]
-
-
-SecretRef = CredentialRef | FileRef | EnvRef
-
-
-def _secret_shape(value: Any) -> str:
-    if isinstance(value, Entry):
-        return type(value).__name__
-    shapes = {"credential": "CredentialRef", "file": "FileRef", "env": "EnvRef"}
-    return next((shapes[key] for key in shapes if key in value), "text") if isinstance(value, dict) else "text"
-
-
-_SECRETS = 'write text, {"credential": "name"}, {"file": "path"} or {"env": "NAME"}'
-Secret = Annotated[
-    Annotated[str, expect("text or a reference to a secret", _SECRETS), Tag("text")]
-    | Annotated[CredentialRef, Tag("CredentialRef")]
-    | Annotated[FileRef, Tag("FileRef")]
-    | Annotated[EnvRef, Tag("EnvRef")],
-    Discriminator(_secret_shape),
-]
-EnvName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256),
-    expect("a name that a shell accepts", "use letters, digits and underscores, the first not a digit"),
 ]
 
 
@@ -279,10 +230,6 @@ class SignalRule(Entry):
     twins: Annotated[tuple[Text, ...], Field(description="Sentences near to those that it must not fit.")] = ()
 
 
-def _unit(key: str, default: int | None, shown: str | None, description: str) -> Any:
-    return Field(alias=key, default=default, description=description, json_schema_extra={"default": shown})
-
-
 class Limits(Entry):
     """Bounds on tasks, runs and disk."""
 
@@ -293,20 +240,20 @@ class Limits(Entry):
     task_tokens: Annotated[
         Threshold, Field(description="Tokens one task may use, over all its attempts. null or 0: no limit.")
     ] = None
-    stall_after_ms: DurationMs = _unit(
+    stall_after_ms: DurationMs = unit(
         "stall_after", 10 * MINUTE, "10m", "How long an agent may be silent before it is stopped."
     )
-    time_limit_ms: DurationMs | None = _unit(
+    time_limit_ms: DurationMs | None = unit(
         "time_limit", None, None, "How long one run may take. null: as long as it needs."
     )
-    stop_grace_ms: DurationMs = _unit(
+    stop_grace_ms: DurationMs = unit(
         "stop_grace", 10 * SECOND, "10s", "How long an agent told to stop may take before it is killed."
     )
-    spool_bytes: Bytes = _unit("spool", 512 << 20, "512M", "How much output of one run is kept on disk.")
-    min_free_bytes: Bytes = _unit(
+    spool_bytes: Bytes = unit("spool", 512 << 20, "512M", "How much output of one run is kept on disk.")
+    min_free_bytes: Bytes = unit(
         "min_free", 512 << 20, "512M", "No new run starts with less free space on the state's disk."
     )
-    retention_ms: DurationMs = _unit("retention", 14 * DAY, "14d", "How long the files of finished runs are kept.")
+    retention_ms: DurationMs = unit("retention", 14 * DAY, "14d", "How long the files of finished runs are kept.")
 
 
 class PostTaskEntry(Entry):
@@ -320,7 +267,7 @@ class PostTaskEntry(Entry):
             "It reads the result as JSON on its standard input.",
         ),
     ]
-    time_limit_ms: DurationMs = _unit("time_limit", MINUTE, "1m", "How long it may take until it is stopped.")
+    time_limit_ms: DurationMs = unit("time_limit", MINUTE, "1m", "How long it may take until it is stopped.")
 
 
 class SourceEntry(Entry):
@@ -350,6 +297,10 @@ class Service(Budgeted):
     signals: Annotated[tuple[SignalRule, ...], Field(description="Your own rules for reading failures.")] = ()
     usage_sources: Annotated[UsageSources, Field(description=_WATCHED)] = True
     post_task: Annotated[PostTaskEntry | None, Field(description=_AFTER)] = None
+    notify: Annotated[
+        Annotated[tuple[NotifyChannel, ...], Field(max_length=MOST_CHANNELS)],
+        Field(description="The channels through which people hear of notices. Left out: they are only kept."),
+    ] = ()
     limits: Annotated[Limits, Field(description="How much may run, how long, and on how much disk.")] = Field(
         default_factory=Limits
     )

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from locum.config.logins import HOMES, PLACES, logins
-from locum.config.model import Budgeted, CredentialRef, EnvRef, FileRef, Route, Secret, Service, SourceEntry, TierEntry
+from locum.config.model import Budgeted, Route, Service, SourceEntry, TierEntry
 from locum.config.place import Place
+from locum.config.reference import CredentialRef, EnvRef, FileRef, Secret
 from locum.config.reset import window_of
 from locum.config.rules import routes_of, strips_token_budget
 from locum.policy.failure import FailureKind
@@ -36,7 +37,17 @@ def plan_of(service: Service, place: Place) -> Plan:
     meters |= _account_meters(service, place, chains, meters)
     limits = service.limits
     tokens, after = limits.task_tokens or None, service.post_task is not None
-    return Plan(chains, tuple(budgets), meters, limits.attempts, tokens, post_task=after, alerts=alerts)
+    channels = {each.name: _short(each.model_dump_json()) for each in service.notify}
+    return Plan(
+        chains,
+        tuple(budgets),
+        meters,
+        limits.attempts,
+        tokens,
+        post_task=after,
+        alerts=alerts,
+        channels=channels,
+    )
 
 
 def account_of(entry: TierEntry, place: Place) -> str:
@@ -72,7 +83,11 @@ def account_at(source: SourceEntry, place: Place) -> str:
 def guard_of(entry: TierEntry, account: str) -> str:
     """A short digest that changes when the login, model or way of starting a tier does, not with its budgets."""
     told = entry.model_dump_json(include={"agent", "model", "program", "command", "args", "env", "home"})
-    return hashlib.sha256(f"{account}\n{told}".encode()).hexdigest()[:12]
+    return _short(f"{account}\n{told}")
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _tier(entry: TierEntry, place: Place) -> Tier:

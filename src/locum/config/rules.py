@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from locum.config.model import Budgeted, Route, Service, TierEntry
+from locum.config.notify import WebhookChannel
 from locum.config.problem import At, Issue, Severity, plain, suggest
+from locum.policy.address import AddressError, Allowed, url_of
 from locum.policy.failure import FailureKind
 
 DEFAULT_CHAIN = "default"
@@ -29,6 +31,7 @@ def errors(value: Any) -> Iterator[Issue]:
     if DEFAULT_CHAIN in _get(value, "chains", dict):
         remedy = "give this one another name"
         yield Issue(("chains", DEFAULT_CHAIN), "a second chain `default`", "`failover` is the first", remedy, key=True)
+    yield from _channels(value)
     seen = Counter[str]()
     for index, rule in enumerate(_get(value, "signals", list)):
         name = _get(rule, "id", str)
@@ -42,8 +45,59 @@ def errors(value: Any) -> Iterator[Issue]:
             )
 
 
+def _channels(value: Any) -> Iterator[Issue]:
+    """What is wrong between the parts of `notify`, and with what its filters name."""
+    chains = [DEFAULT_CHAIN, *_get(value, "chains", dict)]
+    seen = Counter[str]()
+    for index, entry in enumerate(_get(value, "notify", list)):
+        at: At = ("notify", index)
+        name = _get(entry, "name", str)
+        seen[name] += 1
+        if name and seen[name] == 2:
+            why = "channels are told apart by name"
+            yield Issue((*at, "name"), f"a second channel `{plain(name)}`", why, "give it another name")
+        for place, chain in enumerate(_get(entry, "chains", list)):
+            if isinstance(chain, str) and chain not in chains:
+                what = f"no chain is called `{plain(chain)}`"
+                yield Issue(
+                    (*at, "chains", place), what, "the channel would wait for it for ever", suggest(chain, chains)
+                )
+        if _get(entry, "old_secret", dict) and not _get(entry, "secret", dict):
+            why = "nothing is signed with an old secret alone"
+            yield Issue((*at, "old_secret"), "`old_secret` is given without `secret`", why, "add `secret`", key=True)
+        if nowhere := _unreachable(entry):
+            remedy = "name it in `allow_private` if it shall be sent to"
+            yield Issue((*at, "url"), "this address is never sent to", nowhere, remedy)
+
+
+def _unreachable(entry: Any) -> str | None:
+    """Why a literal address in a channel's URL would be refused; None for what can only be seen when it is sent."""
+    try:
+        url = url_of(_get(entry, "url", str))
+        allowed = Allowed.of(each for each in _get(entry, "allow_private", list) if isinstance(each, str))
+    except AddressError:
+        return None  # the models tell it
+    return allowed.refusal(url.host, url.host) if url.is_address else None
+
+
+def _notices(service: Service) -> Iterator[Issue]:
+    """Channels that tell more people than they are meant to."""
+    for index, channel in enumerate(service.notify):
+        if not isinstance(channel, WebhookChannel):
+            continue
+        at: At = ("notify", index)
+        if channel.format == "standard" and channel.secret is None:
+            why = "whoever knows its address can send it notices of their own"
+            remedy = "add `secret`, a reference to `whsec_` and random base64"
+            yield Issue(at, f"channel `{channel.name}` is not signed", why, remedy, severity=Severity.WARNING)
+        if isinstance(channel.url, str) and channel.url.lower().startswith("http:") and not channel.allow_private:
+            what, why = f"channel `{channel.name}` is not encrypted", "whoever is on the way can read every notice"
+            yield Issue((*at, "url"), what, why, "write https://", severity=Severity.WARNING)
+
+
 def warnings(service: Service) -> Iterator[Issue]:
     """What a valid file asks for and does not get."""
+    yield from _notices(service)
     for name, (budgeted, route) in routes_of(service).items():
         top: At = () if name == DEFAULT_CHAIN else ("chains", name)
         routed: At = ("failover",) if name == DEFAULT_CHAIN else top

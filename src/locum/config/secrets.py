@@ -7,8 +7,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from locum.config.model import CredentialRef, EnvRef, FileRef, Secret
 from locum.config.place import Place
+from locum.config.reference import CredentialRef, EnvRef, FileRef, Secret
 from locum.errors import ConfigError
 
 LARGEST_BYTES = 64 << 10

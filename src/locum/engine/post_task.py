@@ -20,10 +20,10 @@ from locum.config.load import Loaded
 from locum.config.model import PostTaskEntry
 from locum.engine import views
 from locum.engine.bell import Bell
-from locum.engine.process import Child, Command, Processes, clean_environment
+from locum.engine.command import argv_of, environment, followed, last_line
+from locum.engine.process import Command, Processes
 from locum.engine.redact import Redactor
 from locum.errors import LocumError, StateError
-from locum.places import socket_paths
 from locum.policy.plan import Target
 from locum.policy.task import PostTaskState, Task
 from locum.policy.usage import NO_TOKENS
@@ -40,7 +40,6 @@ LONGEST_SLEEP = 30.0
 OUTPUT_KEPT = 64 << 10
 """Bytes of the command's output that are kept: its end."""
 TOLD = 2_000
-LINE_TOLD = 300
 PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
 """What keeps a program from being started now, and may not in a moment: no processes left, or it is being saved."""
 
@@ -187,7 +186,7 @@ class PostTasks:
                 return await self._end(task.id, PostTaskState.FAILED, None, _not_started(error, command))
             await self._write(lambda: service.ledger.post_tasks.put_back(task.id))
             raise
-        code = await self._followed(child, entry.time_limit_ms / 1000)
+        code = await followed(child, entry.time_limit_ms / 1000, service.stopping)
         if code is None:
             await child.stop(loaded.service.limits.stop_grace_ms / 1000)
         output = hide(hide.end(child.output, OUTPUT_KEPT))  # the second finds what a colour divides
@@ -195,7 +194,7 @@ class PostTasks:
         if code == 0:
             return await self._end(task.id, PostTaskState.DONE, 0, "")
         if code is not None:
-            return await self._end(task.id, PostTaskState.FAILED, code, f"exit code {code}{_last_line(output)}", output)
+            return await self._end(task.id, PostTaskState.FAILED, code, f"exit code {code}{last_line(output)}", output)
         if service.stopping.is_set():
             log.info("post_task_stopped", task=task.id)
             return await self._write(lambda: service.ledger.post_tasks.put_back(task.id))
@@ -203,34 +202,9 @@ class PostTasks:
         return await self._end(task.id, PostTaskState.FAILED, None, why, output)
 
     def _command(self, task: Task, loaded: Loaded, entry: PostTaskEntry, folder: Path, hide: Redactor) -> Command:
-        program, *args = entry.command
-        argv = (str(loaded.place.path(program)) if "/" in program else program, *args)
-        service = self.service
-        env = {
-            **clean_environment(service.environ),
-            "LOCUM_TASK": task.id,
-            "LOCUM_CHAIN": task.chain,
-            "LOCUM_STATE": str(service.state.absolute()),
-            "LOCUM_SOCKET": str(socket_paths(service.environ)[0].absolute()),
-            "LOCUM_CONFIG": str(loaded.path.absolute()),
-        }
+        service, argv = self.service, argv_of(entry.command, loaded)
+        env = environment(service.environ, service.state, loaded) | {"LOCUM_TASK": task.id, "LOCUM_CHAIN": task.chain}
         return Command(task.id, argv, env, loaded.place.folder, folder / "result.json", OUTPUT_KEPT + hide.longest)
-
-    async def _followed(self, child: Child, seconds: float) -> int | None:
-        """The exit code of a command; None when it takes longer than that, or the service stops."""
-        code: int | None = None
-        async with anyio.create_task_group() as group:
-
-            async def wait() -> None:
-                nonlocal code
-                code = await child.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(wait)
-            with anyio.move_on_after(seconds):
-                await self.service.stopping.wait()
-            group.cancel_scope.cancel()
-        return code
 
     async def _end(self, task_id: str, state: PostTaskState, code: int | None, reason: str, output: str = "") -> None:
         rows, clock = self.service.ledger.post_tasks, self.service.clock
@@ -278,9 +252,3 @@ def _keep(folder: Path, output: str, task_id: str) -> None:
 def _not_started(error: OSError, command: Command) -> str:
     where = command.cwd if str(error.filename) == str(command.cwd) else command.argv[0]
     return f"{where}: it cannot be started ({error.strerror})"
-
-
-def _last_line(output: str) -> str:
-    """The last line that says something, as what a sentence goes on with."""
-    last = output.rstrip().rpartition("\n")[2].strip()
-    return f": {last[:LINE_TOLD]}" if last else ""

@@ -115,7 +115,7 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 
 def redactor(seats: Seats) -> Redactor:
-    """A redactor of every secret that the configuration names, in whichever tier: one agent may know another's."""
+    """A redactor of every secret that the configuration names, wherever: one agent may know another's."""
     return Redactor(frozenset(_secrets(seats)))
 
 
@@ -129,6 +129,18 @@ def _secrets(seats: Seats) -> Iterator[str]:
                 yield resolve(value, seats.environ, seats.loaded.place.folder)
             except ConfigError:
                 continue  # what cannot be read cannot have been given to an agent
+    yield from _of_channels(seats)
+
+
+def _of_channels(seats: Seats) -> Iterator[str]:
+    """What channels are reached and signed with: an answer from there may repeat it."""
+    for channel in seats.loaded.service.notify:
+        for value in channel.references:
+            with suppress(ConfigError):
+                yield resolve(value, seats.environ, seats.loaded.place.folder)
+        for name, value in getattr(channel, "headers", {}).items():
+            if isinstance(value, str):
+                yield from _plain(name.upper().replace("-", "_"), value)
 
 
 def _plain(name: str, value: str) -> Iterable[str]:

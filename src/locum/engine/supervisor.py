@@ -26,6 +26,7 @@ from locum.engine.follow import follow
 from locum.engine.history import History
 from locum.engine.intake import Intake
 from locum.engine.launch import free_bytes, resumed
+from locum.engine.outbox import Outbox
 from locum.engine.post_task import PostTasks
 from locum.engine.process import Processes
 from locum.engine.redact import Redactor
@@ -99,6 +100,7 @@ class Supervisor:
         )
         self.history = History(self.sources, self.environ)
         self.post_tasks = PostTasks(self)
+        self.outbox = Outbox(self)
 
     @property
     def loaded(self) -> Loaded:
@@ -279,6 +281,7 @@ class Supervisor:
             group.start_soon(retire, self)
             group.start_soon(self.sources.run)
             group.start_soon(self.post_tasks.run)
+            group.start_soon(self.outbox.run)
             while not self.stopping.is_set():
                 heard = self.bell.heard()
                 try:
@@ -376,8 +379,6 @@ class Supervisor:
             log.error("disk_low", state=str(self.state), min_free=self.loaded.service.limits.min_free_bytes)
         self.low_disk = low
         return low
-
-    # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _watch_config(self) -> None:
         async for _ in self.changes(self.loaded.path, stop=self.stopping):

@@ -26,6 +26,9 @@ class NoticeKind(StrEnum):
     CONFIG_REJECTED = "config_rejected"
     SIGNAL_UNKNOWN = "signal_unknown"
     POST_TASK_FAILED = "post_task_failed"
+    DELIVERY_FAILED = "delivery_failed"
+    CHANNEL_DISABLED = "channel_disabled"
+    TEST = "test"
 
 
 SENT_UNASKED = {
@@ -38,6 +41,9 @@ SENT_UNASKED = {
     NoticeKind.CONFIG_REJECTED: True,
     NoticeKind.SIGNAL_UNKNOWN: True,
     NoticeKind.POST_TASK_FAILED: True,
+    NoticeKind.DELIVERY_FAILED: True,
+    NoticeKind.CHANNEL_DISABLED: True,
+    NoticeKind.TEST: False,
 }
 """Whether a channel that names no kinds is sent it. All are kept; but the end of every task is no news."""
 
@@ -210,6 +216,51 @@ def config_rejected(text: str, at_ms: int) -> Notice:
         "service.json was not taken over",
         f"The service goes on with the last good configuration. {text}",
         {"problems": text},
+    )
+
+
+def delivery_failed(told: Notice, channel: str, attempts: int, why: str, at_ms: int) -> Notice:
+    """A notice could not be delivered through a channel, and is not tried any more."""
+    return notice(
+        NoticeKind.DELIVERY_FAILED,
+        Severity.CRITICAL,
+        at_ms,
+        told.chain,
+        f"channel {channel}: a notice could not be delivered",
+        f"{told.title!r} ({told.id}) was tried {attempts} times in three days, in vain: {why}. It is given up. "
+        f"When channel {channel} works again (locum alerts test {channel}), send what was given up with "
+        f"locum alerts replay --channel {channel}",
+        {"channel": channel, "notice": told.id, "attempts": attempts, "reason": why},
+        "/" if told.chain is None else chain_link(told.chain),
+    )
+
+
+def channel_disabled(channel: str, why: str, at_ms: int) -> Notice:
+    """A channel has said that it wants no more."""
+    return notice(
+        NoticeKind.CHANNEL_DISABLED,
+        Severity.CRITICAL,
+        at_ms,
+        None,
+        f"channel {channel} is disabled",
+        f"Channel {channel} answered that it is gone for ever ({why}). Nothing is sent there any more; what it has not "
+        "been told waits. Mend its entry in service.json: then it goes on.",
+        {"channel": channel, "reason": why},
+    )
+
+
+def sample(id_: str, channel: str, at_ms: int) -> Notice:
+    """What a channel is tried with: it says that it means nothing."""
+    return Notice(
+        NoticeKind.TEST,
+        Severity.INFO,
+        at_ms,
+        None,
+        f"locum: a test of channel {channel}",
+        "This is only a test, sent by `locum alerts test`: nothing has happened, and there is nothing to do.",
+        {"channel": channel, "sample": 1},
+        "/",
+        id_,
     )
 
 

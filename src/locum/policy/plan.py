@@ -188,6 +188,7 @@ class Plan:
     task_tokens: int | None = None
     post_task: bool = False  # whether something is to be done after each task
     alerts: Mapping[str, tuple[Threshold, ...]] = field(default_factory=dict)  # by scope, the lowest first
+    channels: Mapping[str, str] = field(default_factory=dict)  # where notices go: name to what tells two entries apart
 
     def budgets_of(self, chain: str, tier: str) -> tuple[Budget, ...]:
         """The budgets that usage of `tier` in `chain` counts against."""

@@ -20,11 +20,15 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the ledger keeps in memory beside the database: the board, the plan it is read with, and which it is."""
+    """What the ledger keeps in memory beside the database: the board, the plan it is read with, and which it is.
+
+    `told` is the row of the newest notice, 0 without one.
+    """
 
     board: Board
     plan: Plan
     mark: str = ""
+    told: int = 0
 
 
 Write = Tx[Memory]

@@ -19,8 +19,23 @@ from locum.policy.report import Report
 from locum.policy.task import Ending, Run, Task, TaskState
 from locum.policy.usage import Payer, Tokens, Usage
 from locum.policy.vendor import VendorWindow
-from locum.store import audit, brakes, bulk, endings, log, notices, readings, reports, tally, tasks, transcripts, vendor
+from locum.store import (
+    audit,
+    brakes,
+    bulk,
+    endings,
+    log,
+    notices,
+    outbox,
+    readings,
+    reports,
+    tally,
+    tasks,
+    transcripts,
+    vendor,
+)
 from locum.store.codec import Memory, Write
+from locum.store.outbox import Outbox
 from locum.store.post_task import PostTasks
 from locum.store.sqlite import Database, Sql
 from locum.store.transcripts import Transcripts
@@ -39,6 +54,7 @@ class Ledger:
 
     def __init__(self, database: Database[Memory]) -> None:
         self._database = database
+        self.outbox = Outbox(database)
         self.post_tasks = PostTasks(database)
         self.transcripts = Transcripts(database)
 
@@ -312,7 +328,12 @@ class Ledger:
 
     async def replan(self, plan: Plan, now_ms: int) -> tuple[Event, ...]:
         """Take over a configuration: budgets with room again let go, budgets newly used up fire."""
-        return await self._write(lambda tx: brakes.replan(tx, plan, now_ms))
+
+        def script(tx: Write) -> tuple[Event, ...]:
+            outbox.take_over(tx, plan, now_ms)
+            return brakes.replan(tx, plan, now_ms)
+
+        return await self._write(script)
 
     # What has happened
 
@@ -348,7 +369,7 @@ class Ledger:
 
 
 def _load(tx: Write, mark: str) -> None:
-    tx.memory = replace(tx.memory, board=log.load(tx))
+    tx.memory = replace(tx.memory, board=log.load(tx), told=outbox.last(tx))
     notices.identify(tx, mark)
 
 

@@ -18,6 +18,7 @@ def add(tx: Write, notice: Notice, event: int | None = None) -> int:
     """Write a notice and name it; `event` is the row of the log that caused it. Returns its row."""
     seq = tx.added("add_notice", event=event, **notice_values(notice))
     _name(tx, seq, notice.at_ms)
+    tx.memory = replace(tx.memory, told=seq)
     return seq
 
 

@@ -81,6 +81,24 @@ class PostTasksView:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelView:
+    """How a channel stands. `waiting` counts what it has yet to look at as well, from `oldest_ms` on.
+
+    `failures` attempts have failed in a row, since `failing_ms`; `disabled` is why nothing is sent at all, or None.
+    """
+
+    name: str
+    waiting: int
+    oldest_ms: int | None
+    given_up: int
+    failures: int
+    failing_ms: int | None
+    sent_ms: int | None
+    disabled: str | None
+    disabled_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditReport:
     """What an audit has read and what is wrong; no problems means that everything adds up."""
 

@@ -15,6 +15,7 @@ from locum.engine.supervisor import Supervisor
 from locum.errors import UsageError
 from locum.policy.explain import explain
 from locum.policy.task import TaskState
+from locum.web.alerts import channels
 from locum.web.lines import Lines
 from locum.words import iso
 
@@ -55,6 +56,7 @@ class Answers:
         }
         more = {"low_disk": boss.low_disk, "config": config, "version": __version__, "started": iso(boss.started_ms)}
         more["post_task"] = views.post_tasks(await boss.ledger.post_tasks.view())
+        more["channels"] = await channels(boss)
         more["accounts"] = await self._accounts()
         return JSONResponse({**chains, **more, **self._sources()})
 

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from locum.engine.supervisor import Supervisor
 from locum.errors import LocumError
+from locum.web.alerts import Alerts
 from locum.web.answers import Answers
 from locum.web.hooks import HookCalls
 from locum.web.imports import Imports
@@ -21,7 +22,7 @@ from locum.web.problem import on_http_error, on_locum_error, on_surprise
 def build(supervisor: Supervisor) -> Starlette:
     """The whole HTTP face of one supervisor; requests need a peer in the scope's state (see `Door`)."""
     answers, orders, hooks = Answers(supervisor), Orders(supervisor), HookCalls(supervisor)
-    imports = Imports(supervisor)
+    imports, alerts = Imports(supervisor), Alerts(supervisor)
     app = Starlette(
         routes=[
             Route("/healthz", answers.health),
@@ -31,6 +32,10 @@ def build(supervisor: Supervisor) -> Starlette:
             Route("/explain", answers.explain),
             Route("/events", answers.events),
             Route("/notices", answers.notices),
+            Route("/alerts", alerts.alerts),
+            Route("/alerts/replay", alerts.replay, methods=["POST"]),
+            Route("/alerts/test", alerts.test, methods=["POST"]),
+            Route("/alerts/{id}", alerts.alert),
             Route("/audit", answers.audit),
             Route("/tasks", answers.tasks, methods=["GET"]),
             Route("/tasks", orders.submit, methods=["POST"]),

@@ -88,6 +88,19 @@ class BumpOrder(Body):
     reason: Annotated[str, Field(max_length=500), _text(500)] = ""
 
 
+class ReplayOrder(Body):
+    """Send a notice again, through one channel or all; without a notice, whatever the channel was not told."""
+
+    id: _Name | None = None
+    channel: _Name | None = None
+
+
+class TrialOrder(Body):
+    """Try one channel, or all."""
+
+    channel: _Name | None = None
+
+
 class ReleaseOrder(Body):
     """Lift the holds of a tier (None: of every tier), of one kind or of all."""
 

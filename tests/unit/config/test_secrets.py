@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from locum.config.model import CredentialRef, EnvRef, FileRef
+from locum.config.reference import CredentialRef, EnvRef, FileRef
 from locum.config.secrets import LARGEST_BYTES, SecretError, SecretExposedError, SecretMissingError, resolve
 from locum.errors import ConfigError
 

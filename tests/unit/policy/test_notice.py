@@ -14,7 +14,9 @@ from locum.policy.notice import (
     Cost,
     NoticeKind,
     Severity,
+    channel_disabled,
     config_rejected,
+    delivery_failed,
     notice_of,
     post_task_failed,
     signal_unknown,
@@ -89,8 +91,11 @@ def test_every_notice_can_be_sent_on_as_it_is():
         post_task_failed(task, "no", 1, NOON),
         signal_unknown(run, task, NOON),
         config_rejected("no", NOON),
+        delivery_failed(told(EventKind.BUMPED), "ops", 10, "500", NOON),
+        channel_disabled("ops", "410 Gone", NOON),
     ]
-    assert {notice.kind for notice in found} == set(NoticeKind) - {NoticeKind.TOKEN_THRESHOLD_CROSSED}
+    apart = {NoticeKind.TOKEN_THRESHOLD_CROSSED, NoticeKind.TEST}
+    assert {notice.kind for notice in found} == set(NoticeKind) - apart
     for notice in found:
         assert (notice.data["event"], notice.data["timestamp"]) == (notice.kind, "2026-01-01T12:00:00Z")
         assert notice.data["chain"] == notice.chain
@@ -106,6 +111,7 @@ def test_only_the_end_of_tasks_is_not_sent_unasked():
     assert {kind for kind, sent in SENT_UNASKED.items() if not sent} == {
         NoticeKind.TASK_FINISHED,
         NoticeKind.TASK_FAILED,
+        NoticeKind.TEST,
     }
 
 

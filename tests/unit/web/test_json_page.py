@@ -20,7 +20,8 @@ from locum.drill.promises import Breach
 from locum.drill.report import Happening, Result, as_json
 from locum.engine.post_task import result
 from locum.engine.spool import Spool
-from locum.policy.failure import Failure, FailureKind
+from locum.policy.delivery import Outcome, Wanted
+from locum.policy.failure import DAY, Failure, FailureKind
 from locum.policy.plan import Tier
 from locum.policy.task import Ending, PostTaskState, Run, RunState
 from locum.policy.usage import Tokens, Usage
@@ -35,8 +36,10 @@ pytestmark = pytest.mark.anyio
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "specs" / "json.md"
 PIECE = {"tier": "one", "tokens": {"input": 3}, "model": "m", "provider": "p", "session": "s", "cost_usd": 0.01}
+NOBODY = {"name": "ops", "type": "webhook", "url": "http://127.0.0.1:9", "allow_private": ["127.0.0.1"]}
+WATCHED = [{"agent": "codex", "home": "watched"}]
 RELOADED = {"result": "applied", "path": "p", "problems": ["none"]}
-_PARTS = "standing,hold,measure,tokens,task fields,attempt,followed by,vendor window,score,watched homes"
+_PARTS = "standing,hold,measure,tokens,task fields,attempt,followed by,vendor window,score,watched homes,channels,alert fields"
 SHAPES = set(_PARTS.split(","))
 """Sections that are parts of others."""
 
@@ -220,11 +223,31 @@ async def imported(boss, app, folder):
     return found
 
 
+async def alerted(boss, call):
+    """What is told of notices: one that a channel gave up on, one that is tried again, and what asking for them says."""
+    rows = boss.ledger.outbox
+    ends = [(True, 0), (False, 0), (False, 3 * DAY)]
+    for told, later_ms in ends:
+        claim = await rows.next(Wanted("ops"), boss.clock.now_ms() + later_ms)
+        outcome = Outcome(told=told, why="no", status=500)
+        await rows.end(claim, outcome, Wanted("nobody"), boss.clock.now_ms() + later_ms, 0.0)
+        if not later_ms:
+            stands = (await call.get("/status"))[1]
+    last = (await call.get("/alerts"))[1]
+    return {
+        "status": [stands],
+        "alerts": [last, (await call.get("/alerts", "failed=true"))[1]],
+        "alert": [(await call.get(f"/alerts/{each['id']}"))[1] for each in last["alerts"]],
+        "alerts replay": [(await call.post("/alerts/replay", {"channel": "ops"}))[1]],
+        "alerts test": [(await call.post("/alerts/test", {}))[1]],
+    }
+
+
 async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, monkeypatch):
     """A program written from the page alone finds every key it reads about, and meets none that it does not."""
     page = sections()
     answers = {name: [] for name in page if name not in SHAPES}
-    more = {"post_task": {"command": ["true"]}, "usage_sources": [{"agent": "codex", "home": "watched"}]}
+    more = {"notify": [NOBODY], "post_task": {"command": ["true"]}, "usage_sources": WATCHED}
     paid = {"tiers": [{"name": "paid", "agent": "claude-code", "home": "claude"}], "usage_halt_tokens": 5000}
     async with supervised(tmp_path, {**CONFIG, **more, "chains": {**CONFIG["chains"], "paid": paid}}) as boss:
         call = Caller(app := build(boss))
@@ -250,11 +273,11 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
         ]
         for name in ("status", "usage", "tasks", "explain", "events", "notices", "reports", "audit"):
             answers[name] = [(await call.get(f"/{name}"))[1]]
+        answers |= await alerted(boss, call)
         answers["task"] = [(await call.get(f"/tasks/{task}"))[1]]
         answers["result"] = [json.loads(json.dumps(await result(boss, await boss.ledger.task(task))))]
         answers["import"] = await imported(boss, app, tmp_path)
-        answers["refusals"] = [(await call.get("/tasks/none"))[1]]
-        version = (await call.get("/version"))[1]
+        answers["refusals"], version = [(await call.get("/tasks/none"))[1]], (await call.get("/version"))[1]
     with monkeypatch.context() as patched:
         patched.setattr(Client, "get", lambda *_: version)
         answers["version"] = [json.loads(CliRunner().invoke(locum, ["version", "--json"]).output)]
