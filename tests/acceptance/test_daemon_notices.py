@@ -58,7 +58,7 @@ def test_a_bump_and_its_return_really_arrive(daemon, there):
 
 
 def test_a_budget_tells_when_it_is_used_up_and_only_then(daemon, there):
-    """Below its limit nothing comes; at the crossing one message really comes; nothing more comes beyond it."""
+    """Below its limit nothing comes; a jump over 80, 90 and 100 % really sends each; nothing more comes beyond it."""
     spend = [{"entries": 10}, {"entries": 10}, {"entries": 10}]
     daemon.chain("spends", {"a": spend, "b": spend}, usage_threshold_tokens=1, usage_halt_tokens=10**12)
     before = daemon.client.get("/usage")["chains"]["spends"]["used_tokens"]
@@ -67,8 +67,10 @@ def test_a_budget_tells_when_it_is_used_up_and_only_then(daemon, there):
     daemon.do("spends")
     used = daemon.client.get("/usage")["chains"]["spends"]["used_tokens"]
     assert used > 0, "it was really spent"
-    daemon.until(lambda: arrived(there, "spends", "token_threshold_crossed") != [], "the crossing arrives")
+    daemon.until(lambda: len(arrived(there, "spends", "token_threshold_crossed")) == 3, "the crossings arrive")
     told = [post.json for post in arrived(there, "spends", "token_threshold_crossed")]
+    assert [each["threshold"] for each in told] == [80, 90, 100]
+    assert all(0 < each["total_tokens"] <= used for each in told)
     daemon.do("spends")
     daemon.run("bump", "spends")
     daemon.until(lambda: len(arrived(there, "spends", "tier_bumped")) >= 2, "what came later has arrived")
