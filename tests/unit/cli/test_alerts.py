@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from locum.cli import plain
+from locum.cli import doctor, plain
+from locum.config.load import load_bytes
+from locum.config.place import Place
 from tests.unit.cli.daemon import answering
 
 DONE = {
@@ -128,4 +131,27 @@ def test_status_names_channels_in_trouble_and_no_others():
     assert list(plain.channel_troubles([WORKS])) == []
     assert list(plain.channel_troubles([WORKS | {"given_up": 2}])) == [
         "channel ops works; 2 given up (locum alerts list --failed)"
+    ]
+
+
+def test_check_says_what_a_channel_lacks_and_what_it_is_for(monkeypatch):
+    """A secret that is not there, a program that is not there, an extra that is not installed: all told beforehand."""
+    monkeypatch.setattr(doctor, "is_there", lambda: False)
+    channels = [
+        {"name": "ops", "type": "webhook", "url": "https://example.com", "secret": {"env": "NO_SUCH"}, "chains": ["x"]},
+        {"name": "own", "type": "command", "command": ["no-such-program"], "severity": "critical"},
+        {"name": "far", "type": "apprise", "url": {"env": "NO_SUCH"}, "kinds": ["tier_bumped"]},
+    ]
+    tier = {"name": "a", "agent": "command", "command": ["true"]}
+    told = {"failover": {"tiers": [tier]}, "chains": {"x": {"tiers": ["a"]}}, "notify": channels}
+    loaded = load_bytes(Path("/srv/service.json"), json.dumps(told).encode(), Place(Path("/srv"), Path("/root")))
+    doubts = [each for each in doctor.doubts(loaded, {"PATH": "/usr/bin:/bin"}) if each.startswith("channel")]
+    assert [each.split(":")[0] for each in doubts] == ["channel ops", "channel own", "channel far", "channel far"]
+    assert "NO_SUCH" in doubts[0]
+    assert "no-such-program is not on PATH" in doubts[1]
+    assert "locum[apprise]" in doubts[2]
+    assert [each for each in doctor.understood(loaded) if each.startswith("channel")] == [
+        "channel ops: notices about x, by webhook",
+        "channel own: notices, critical or graver, by command",
+        "channel far: tier_bumped, by apprise",
     ]
