@@ -10,6 +10,7 @@ from locum.policy.delivery import (
     FOLD_AFTER,
     FOLD_MS,
     HOLDS_LINE,
+    MOST_RETRY_AFTER_MS,
     OUTAGE,
     Delivery,
     DeliveryState,
@@ -236,19 +237,19 @@ def _end(tx: Write, claim: Claim, outcome: Outcome, now_ms: int, fraction: float
         status=outcome.status,
         answer=outcome.why,
     )
-    _channel_after(tx, channel, outcome, now_ms, due_ms)
+    _channel_after(tx, channel, outcome, now_ms)
     if state is DeliveryState.GIVEN_UP and claim.notice.kind not in ABOUT_DELIVERY:
         notices.add(tx, delivery_failed(claim.notice, claim.channel, claim.attempt, outcome.why, now_ms))
     return state
 
 
-def _channel_after(tx: Write, channel: _Channel, outcome: Outcome, now_ms: int, due_ms: int | None) -> None:
+def _channel_after(tx: Write, channel: _Channel, outcome: Outcome, now_ms: int) -> None:
     if outcome.told:
         if channel.failures >= OUTAGE:
             tx.run("hurry_deliveries", channel=channel.name, now_ms=now_ms)
         tx.run("channel_works", name=channel.name, now_ms=now_ms)
         return
-    quiet_ms = (due_ms or 0) if outcome.after_ms is not None else 0
+    quiet_ms = now_ms + min(outcome.after_ms or 0, MOST_RETRY_AFTER_MS)
     tx.run("channel_fails", name=channel.name, now_ms=now_ms, quiet_ms=quiet_ms)
     if outcome.gone:
         tx.run("disable_channel", name=channel.name, why=outcome.why, now_ms=now_ms)

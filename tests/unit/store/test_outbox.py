@@ -265,6 +265,15 @@ async def test_who_asks_for_quiet_gets_it(line):
     assert await line.drain() == ["a", "b"]
 
 
+async def test_quiet_lasts_as_long_as_was_asked_for_and_no_longer(line):
+    """A message that is next tried in hours does not keep the others waiting so long, whatever it was answered."""
+    await line.say("bad", "b")
+    for _ in range(HOLDS_LINE):
+        await line.go(replace(FAILS, status=429, after_ms=SECOND))
+        line.now_ms += 6 * MINUTE
+    assert await line.drain() == ["b", "bad"]
+
+
 async def test_what_is_gone_is_left_alone_until_its_entry_changes(line):
     """After 410 nothing is sent, over restarts too; what waits goes to the new address."""
     await line.say("a", "b")
