@@ -7,7 +7,7 @@ WORKERS ?= 2
 AGENT_TESTS = $(RUN) -m pytest tests/acceptance -m agents
 COVERING = tests/unit/policy tests/unit/store tests/unit/engine tests/unit/web tests/contract/test_store.py
 
-.PHONY: help setup demo test fuzz check lint cover test-agents corpus-refresh crash drill sim bench clean
+.PHONY: help setup demo test fuzz check lint cover api test-agents corpus-refresh crash drill sim bench clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -47,6 +47,9 @@ drill: setup  ## rehearse whole configurations with the real daemon, and daemons
 
 sim: setup  ## simulate 2,000 fresh seeds of six hours each (COUNT=n, FROM=n); SEED=n replays one and tells its story
 	@$(RUN) -m tests.sim.run "$(SEED)" "$(COUNT)" "$(FROM)"
+
+api: setup  ## thousands of requests made from the OpenAPI page, against the real daemon (LOCUM_API_CASES=n)
+	$(RUN) -m pytest -n 0 -s -m "slow or not slow" tests/api
 
 test-agents: setup  ## the real agent CLIs, against a mock provider
 	$(RUN) tests/acceptance/install_agents.py

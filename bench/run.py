@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import bump, classify, handover, history, hook, idle, notices, record, start, status, watch, window
+from bench import api, bump, classify, handover, history, hook, idle, notices, record, start, status, watch, window
 from bench.machine import Noise, described, filesystem
 from bench.page import Measured, details, lines, page
 from bench.subject import Subject
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 SUBJECTS = tuple(
     module.SUBJECT
-    for module in (handover, hook, classify, record, history, window, start, idle, status, bump, watch, notices)
+    for module in (handover, hook, classify, record, history, window, start, idle, status, bump, watch, notices, api)
 )
 IN_MEMORY = ("tmpfs", "ramfs")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import struct
 import time
 import uuid
@@ -30,6 +31,10 @@ class Clock(Protocol):
 
     def uuid(self) -> str:
         """A fresh random UUID."""
+        ...
+
+    def key(self) -> str:
+        """256 random bits for a secret, fit for a URL."""
         ...
 
     def nap(self, seconds: float) -> float:
@@ -59,6 +64,10 @@ class SystemClock:
     def uuid(self) -> str:
         """A fresh random UUID."""
         return str(uuid.uuid4())
+
+    def key(self) -> str:
+        """256 random bits for a secret, fit for a URL."""
+        return secrets.token_urlsafe(32)
 
     def nap(self, seconds: float) -> float:
         """All of them: this clock goes as the host does."""

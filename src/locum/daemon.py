@@ -112,7 +112,10 @@ async def _run(supervisor: Supervisor, places: Places, environ: Mapping[str, str
 
     async with anyio.create_task_group() as group:
         group.start_soon(_heed_signals, supervisor)
-        group.start_soon(keep, build(supervisor), places.socket, listening, ready, closed)
+        app = build(supervisor)
+        group.start_soon(app.state.feed.run)
+        group.start_soon(app.state.network.run, app, closed)
+        group.start_soon(keep, app, places.socket, listening, ready, closed)
         for warning in supervisor.loaded.warnings:
             log.warning("config_warning", problem=str(warning))
         await supervisor.run()

@@ -64,7 +64,7 @@ class NoTierError(LocumError):
 
     code = "no_tier"
     exit_code = 75
-    status = 503
+    status = 409
 
 
 class ForbiddenError(LocumError):

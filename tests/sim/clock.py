@@ -43,6 +43,10 @@ class SimClock:
         """Jitter."""
         return self._dice.random()
 
+    def key(self) -> str:
+        """As the clock says: nobody logs in to a simulation."""
+        raise AssertionError("a simulated daemon gives out no secrets")
+
     def uuid(self) -> str:
         """A UUID of the seed's."""
         return str(uuid.UUID(int=self._dice.getrandbits(128), version=4))

@@ -42,6 +42,12 @@ class Client:
         """The answer to a question; parameters that are None are left out."""
         return self._ask("GET", path + _query(query), None, timeout)
 
+    def text(self, path: str, **query: str | int | list[str] | None) -> str:
+        """The answer to a question whose answer is no JSON."""
+        with self._connected(ANSWER_S) as connection:
+            answer = _checked(ask(connection, "GET", path + _query(query), None))
+            return answer.body().decode("utf-8", "replace")
+
     def post(self, path: str, body: Json | None = None, timeout: float | None = ANSWER_S) -> Json:
         """The answer to an order."""
         return self._ask("POST", path, body or {}, timeout)

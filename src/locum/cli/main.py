@@ -40,6 +40,8 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "explain": ("reading", "Say why a chain runs where it runs, and what comes next."),
         "alerts": ("alerts", "List, show and replay notices; try the channels they go through."),
         "audit": ("reading", "Add up the whole ledger again and compare."),
+        "statusline": ("statusline", "Show the active tier and its budget on one line."),
+        "dashboard": ("network", "Open the dashboard in a browser, logged in."),
         "version": ("reading", "Show the versions of locum and of the running daemon."),
     },
     "Steer": {
@@ -53,6 +55,9 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "hooks": ("hooks", "Have an agent's own sessions counted and stopped like tasks."),
         "import": ("importing", "Count what agents spent before locum watched them."),
         "report": ("report", "Tell what a runner of yours used, and hear whether to go on."),
+    },
+    "Over the network": {
+        "token": ("network", "Make, list and revoke tokens for the API."),
     },
     "Failures": {
         "signals": ("signals", "List, prove, try and add the rules that read failures."),

@@ -106,6 +106,8 @@ def config_lines(status: Json) -> Iterator[str]:
     if status.get("low_disk"):
         yield "the disk is almost full (limits.min_free): nothing new is started"
     yield f"config: {status['config']['path']}"
+    if problem := (status.get("http") or {}).get("problem"):
+        yield f"not reached over TCP: {clean(problem)}"
     for problem in status["config"]["problems"]:
         yield f"refused edit: {problem}"
     yield from source_troubles(status)

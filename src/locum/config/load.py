@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -31,7 +32,7 @@ class NoConfigError(ConfigError):
 class Loaded:
     """One valid configuration: never changed, only replaced. `digest` is the SHA-256 of all its files.
 
-    `added` are the rules beside service.json.
+    `added` are the rules beside service.json, `document` is what stands in it, as it was written.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Loaded:
     place: Place
     warnings: tuple[Problem, ...] = ()
     added: tuple[SignalRule, ...] = ()
+    document: Any = None
 
 
 def locate(explicit: Path | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Path:
@@ -83,7 +85,9 @@ def load_bytes(path: Path, data: bytes, place: Place, files: Sequence[RuleFile] 
         raise InvalidConfigError(map(document.problem, issues))
     added = rules_in(files, {rule.id for rule in service.signals})
     warnings = tuple(map(document.problem, rules.warnings(service)))
-    return Loaded(path, digest_of(data, files), service, plan_of(service, place), place, warnings, added)
+    return Loaded(
+        path, digest_of(data, files), service, plan_of(service, place), place, warnings, added, document.value
+    )
 
 
 def digest_of(data: bytes, files: Sequence[RuleFile] = ()) -> str:

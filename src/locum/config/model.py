@@ -16,6 +16,7 @@ from pydantic import (
 
 from locum.config.counting import Alerts, CountTokens, Threshold
 from locum.config.expect import Entry, ToldKind, expect, unit, wrong
+from locum.config.http import HttpEntry
 from locum.config.notify import MOST_CHANNELS, NotifyChannel
 from locum.config.reference import NAME_PATTERN, EnvName, Name, Secret, Text
 from locum.config.reset import DurationMs, UsageReset
@@ -284,6 +285,7 @@ UsageSources = Annotated[
 ]
 _WATCHED = "Whether sessions nobody tells of are counted, by the tiers' homes; a list names more homes."
 _AFTER = "A command of your own that is run after each task. Left out or null: nothing is run."
+_OVER_TCP = "The API and the dashboard over TCP. Left out or null: on the daemon's socket only."
 
 
 class Service(Budgeted):
@@ -301,6 +303,7 @@ class Service(Budgeted):
         Annotated[tuple[NotifyChannel, ...], Field(max_length=MOST_CHANNELS)],
         Field(description="The channels through which people hear of notices. Left out: they are only kept."),
     ] = ()
+    http: Annotated[HttpEntry | None, Field(description=_OVER_TCP)] = None
     limits: Annotated[Limits, Field(description="How much may run, how long, and on how much disk.")] = Field(
         default_factory=Limits
     )

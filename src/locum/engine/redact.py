@@ -89,6 +89,19 @@ class Redactor:
         kept = data[cut:]
         return (self._bytes(kept) if self._pattern else kept).decode("utf-8", "replace")
 
+    def piece(self, data: bytes, most: int) -> tuple[str, int]:
+        """The first bytes of `data`, at most about `most`, as text, and how many they are.
+
+        They end with a line, or where one is too long for that outside of any secret: give it `longest` bytes more.
+        """
+        cut = min(len(data), most)
+        cut = data.rfind(b"\n", 0, cut) + 1 or cut
+        for found in self._pattern.finditer(data) if self._pattern else ():
+            if found.start() < cut < found.end():
+                cut = found.start() or found.end()
+        kept = data[:cut]
+        return (self._bytes(kept) if self._pattern else kept).decode("utf-8", "replace"), cut
+
     def mask_file(self, path: Path) -> None:
         """Overwrite the secrets in a file that nobody writes any more, byte by byte, so that nothing in it moves."""
         if self._pattern is None:

@@ -41,6 +41,7 @@ from locum.policy.failure import ANSWERS, FailureKind
 from locum.policy.plan import Chain, Target
 from locum.policy.report import Report
 from locum.policy.task import Run, RunState, Task, TaskState, avoided
+from locum.store.guard import Guard, nothing
 from locum.store.ledger import Ledger
 from locum.store.views import Reported
 from locum.store.worker import ThreadWorker, Worker
@@ -124,12 +125,7 @@ class Supervisor:
         no_wait: bool = False,
         shared_cwd: bool = False,
     ) -> Task:
-        """Queue a task; durable when this returns.
-
-        Raises:
-            NotFoundError: there is no such chain, or the working directory does not exist.
-
-        """
+        """Queue a task; durable when this returns. Raises NotFoundError for a chain or a folder that is not there."""
         self._chain(chain)
         folder = Path(cwd)
         if not folder.is_dir():
@@ -161,17 +157,19 @@ class Supervisor:
         self.bell.ring()
         return task
 
-    async def bump(self, chain: str, tier: str | None, until_ms: int | None, reason: str) -> Step:
-        """Take `chain` off `tier` (None: the active one) until released, or until then."""
-        self._chain(chain)
-        step = await self.ledger.bump(chain, tier, until_ms, reason, self.clock.now_ms())
+    async def bump(
+        self, chain: str, tier: str | None, until_ms: int | None, reason: str, guard: Guard = nothing
+    ) -> Step:
+        """Take `chain` off `tier` (None: the active one) until released, or until then; unless `guard` objects."""
+        step = await self.ledger.bump(chain, tier, until_ms, reason, self.clock.now_ms(), guard)
         self.bell.ring()
         return step
 
-    async def release(self, chain: str, tier: str | None, kind: FailureKind | None) -> tuple[Event, ...]:
+    async def release(
+        self, chain: str, tier: str | None, kind: FailureKind | None, guard: Guard = nothing
+    ) -> tuple[Event, ...]:
         """Lift the holds of a tier, or of all tiers of `chain`."""
-        self._chain(chain)
-        events = await self.ledger.release(chain, tier, kind, self.clock.now_ms())
+        events = await self.ledger.release(chain, tier, kind, self.clock.now_ms(), guard)
         self.bell.ring()
         return events
 
@@ -181,16 +179,14 @@ class Supervisor:
         self.bell.ring()
         return found
 
-    async def pause(self, chain: str) -> None:
+    async def pause(self, chain: str, guard: Guard = nothing) -> None:
         """Start no more runs in `chain`; those in progress finish."""
-        self._chain(chain)
-        await self.ledger.pause(chain, self.clock.now_ms())
+        await self.ledger.pause(chain, self.clock.now_ms(), guard)
         self.bell.ring()
 
-    async def resume(self, chain: str) -> None:
+    async def resume(self, chain: str, guard: Guard = nothing) -> None:
         """Start runs in `chain` again."""
-        self._chain(chain)
-        await self.ledger.resume(chain, self.clock.now_ms())
+        await self.ledger.resume(chain, self.clock.now_ms(), guard)
         self.bell.ring()
 
     def busy(self) -> frozenset[Target]:

@@ -20,6 +20,8 @@ from locum.words import iso
 
 SCHEMA = 1
 """The version of these shapes: keys are added without changing it, never renamed or removed."""
+LAST_MS = 253_402_214_400_000
+"""Late in the year 9999: the last day that can be written in every time zone."""
 
 
 def main_chain(plan: Plan) -> str:

@@ -19,6 +19,7 @@ _CHECKS = (
     ("dangling", "a row of {0} names a row of {1} that is not there"),
     ("wrong_buckets", "the hour {1} of {0} is not the sum of its entries"),
     ("wrong_counts", "the count of {1} ({0}) is not the sum of its entries"),
+    ("wrong_spent", "what was summed up for chain {1}, tier {2} and model {3} in the hour {0} is not its entries"),
     ("wrong_runs", "the tokens of run {0} are not the sum of its entries"),
     ("unreconciled", "the tokens of run {0} are not the total its agent told"),
     ("misplaced", "entry {0} names another task, chain, tier or account than its run"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from locum.errors import NotFoundError, NoTierError
 from locum.policy import chain as policy
 from locum.policy.board import Board, Event, EventKind
-from locum.policy.budget import Reading, percent
+from locum.policy.budget import Reading
 from locum.policy.chain import Step
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.notice import Notice, config_rejected
@@ -35,8 +35,10 @@ from locum.store import (
     vendor,
 )
 from locum.store.codec import Memory, Write
+from locum.store.guard import Guard, nothing
 from locum.store.outbox import Outbox
 from locum.store.post_task import PostTasks
+from locum.store.spent import Spent
 from locum.store.sqlite import Database, Sql
 from locum.store.transcripts import Transcripts
 from locum.store.views import AuditReport, Recorded, Reported, ReportView, UsageView, VendorView
@@ -57,6 +59,8 @@ class Ledger:
         self.outbox = Outbox(database)
         self.post_tasks = PostTasks(database)
         self.transcripts = Transcripts(database)
+        self.spent = Spent(database)
+        self.commits = database.commits  # until there is one more, what was read is so
 
     @classmethod
     async def open(cls, path: Path, plan: Plan, now_ms: int, worker: Worker | None = None, *, mark: str = "") -> Ledger:
@@ -235,24 +239,12 @@ class Ledger:
 
         Raises `NotFoundError` for any other scope.
         """
-        if scope.partition(":")[0] not in ("chain", "tier", "account", tally.UNATTRIBUTED, tally.TOTAL):
-            raise NotFoundError(f"nothing is counted for {scope!r}")
-        meter = self.plan.meters.get(scope, Meter())
+        return (await self.usages([scope], now_ms))[0]
 
-        def script(sql: Sql) -> UsageView:
-            window = tally.window_of(sql, scope, meter.window, now_ms)
-            totals = tally.totals(sql, scope, window)
-            return UsageView(
-                scope,
-                meter,
-                window,
-                totals,
-                limit=meter.limit,
-                percent=percent(meter.weights, totals, meter.limit),
-                unknown_runs=tally.unknown_runs(sql, scope, window),
-            )
-
-        return await self._read(script)
+    async def usages(self, scopes: Sequence[str], now_ms: int) -> list[UsageView]:
+        """As `usage`, of several scopes at one moment."""
+        meters = [(scope, self.plan.meters.get(scope, Meter())) for scope in scopes]
+        return await self._read(lambda sql: [tally.view(sql, scope, meter, now_ms) for scope, meter in meters])
 
     async def readings(self, now_ms: int) -> list[Reading]:
         """How full every budget is."""
@@ -288,7 +280,9 @@ class Ledger:
         """The earliest end of a hold; None when none ends by itself."""
         return min((hold.until_ms for hold in self.board.holds.values() if hold.until_ms is not None), default=None)
 
-    async def bump(self, chain: str, tier: str | None, until_ms: int | None, reason: str, now_ms: int) -> Step:
+    async def bump(
+        self, chain: str, tier: str | None, until_ms: int | None, reason: str, now_ms: int, guard: Guard = nothing
+    ) -> Step:
         """The operator takes a tier (None: the active one) off a chain, until released or for a time.
 
         Raises `NotFoundError`, or `NoTierError` when no tier is active.
@@ -297,6 +291,7 @@ class Ledger:
         def script(tx: Write) -> Step:
             found = _chain(tx, chain)
             board, plan = tx.memory.board, tx.memory.plan
+            guard(board)
             chosen = _tier(found, tier) if tier else policy.pick(board, found, now_ms)
             if chosen is None:
                 raise NoTierError(f"every tier of {chain} is held", remedy="See `locum status`")
@@ -307,24 +302,27 @@ class Ledger:
 
         return await self._write(script)
 
-    async def release(self, chain: str, tier: str | None, kind: FailureKind | None, now_ms: int) -> tuple[Event, ...]:
+    async def release(
+        self, chain: str, tier: str | None, kind: FailureKind | None, now_ms: int, guard: Guard = nothing
+    ) -> tuple[Event, ...]:
         """Lift the holds of one tier (None: of all of the chain), of one kind (None: all). Raises `NotFoundError`."""
 
         def script(tx: Write) -> tuple[Event, ...]:
             found = _chain(tx, chain)
             chosen = _tier(found, tier) if tier else None
             board, plan = tx.memory.board, tx.memory.plan
+            guard(board)
             return log.emit(tx, policy.release(board, plan, found, now_ms, tier=chosen, kind=kind))
 
         return await self._write(script)
 
-    async def pause(self, chain: str, now_ms: int) -> tuple[Event, ...]:
+    async def pause(self, chain: str, now_ms: int, guard: Guard = nothing) -> tuple[Event, ...]:
         """Start nothing more on a chain; nothing is written when it is paused already. Raises `NotFoundError`."""
-        return await self._write(lambda tx: _switch(tx, chain, EventKind.PAUSED, now_ms))
+        return await self._write(lambda tx: _switch(tx, chain, EventKind.PAUSED, now_ms, guard))
 
-    async def resume(self, chain: str, now_ms: int) -> tuple[Event, ...]:
+    async def resume(self, chain: str, now_ms: int, guard: Guard = nothing) -> tuple[Event, ...]:
         """Go on with a paused chain; nothing is written when it is not paused. Raises `NotFoundError`."""
-        return await self._write(lambda tx: _switch(tx, chain, EventKind.RESUMED, now_ms))
+        return await self._write(lambda tx: _switch(tx, chain, EventKind.RESUMED, now_ms, guard))
 
     async def replan(self, plan: Plan, now_ms: int) -> tuple[Event, ...]:
         """Take over a configuration: budgets with room again let go, budgets newly used up fire."""
@@ -352,6 +350,10 @@ class Ledger:
     async def notice(self, name: str) -> tuple[int, Notice]:
         """One notice by its name (`msg_...`), with its row. Raises `NotFoundError`."""
         return await self._read(lambda sql: notices.find(sql, name))
+
+    async def ends(self) -> tuple[int, int]:
+        """The last row of the log, and of the notices; 0 where there is none."""
+        return await self._read(lambda sql: cast("tuple[int, int]", sql.one("ends")))
 
     async def reject_config(self, text: str, now_ms: int) -> None:
         """Tell that an edit was not taken over; `text` names file, line and remedy."""
@@ -388,8 +390,9 @@ def _tier(chain: Chain, name: str) -> Tier:
     return tier
 
 
-def _switch(tx: Write, chain: str, kind: EventKind, now_ms: int) -> tuple[Event, ...]:
+def _switch(tx: Write, chain: str, kind: EventKind, now_ms: int, guard: Guard) -> tuple[Event, ...]:
     found = _chain(tx, chain)
+    guard(tx.memory.board)
     if tx.memory.board.chain(found.name).paused is (kind is EventKind.PAUSED):
         return ()
     return log.emit(tx, (Event(kind, found.name, now_ms),))

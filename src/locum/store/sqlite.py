@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 import apsw
 
 from locum.errors import ConflictError, StateError
+from locum.store.commits import Commits
 from locum.store.queries import migrations, queries
 from locum.store.worker import Job, Worker
 
@@ -87,6 +88,7 @@ class Database(Generic[M]):
         except apsw.Error as error:
             raise explain(error, path) from error
         self.memory = memory
+        self.commits = Commits()
         self._tx = Tx(writer, memory)
         self._sql = Sql(reader)
         self._writes = worker.lane("locum-writer", self._write, BATCH_LIMIT)
@@ -119,7 +121,8 @@ class Database(Generic[M]):
             tx.connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 self._attempt(job)
-            tx.connection.execute("COMMIT")
+            with self.commits.one():
+                tx.connection.execute("COMMIT")
         except apsw.Error as error:
             _roll_back(tx.connection)
             tx.memory = before

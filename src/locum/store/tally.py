@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from locum.policy.plan import Plan
+from locum.errors import NotFoundError
+from locum.policy.budget import percent
+from locum.policy.plan import Meter, Plan
 from locum.policy.usage import NO_TOKENS, Payer, Tokens, Usage, believable
 from locum.policy.window import Block, Window, WindowRule, block_start_for, window_at
 from locum.store.codec import Write, token_values
 from locum.store.sqlite import Sql
+from locum.store.views import UsageView
 
 HOUR_MS = 3_600_000
 TOTAL = "total"
@@ -95,6 +98,16 @@ def totals(sql: Sql, scope: str, window: Window) -> Tokens:
         return _edge(sql, scope, start_ms, end_ms)
     whole = Tokens(*(sql.one("sum_buckets", scope=scope, start_ms=first_ms, end_ms=last_ms) or NO_TOKENS))
     return whole + _edge(sql, scope, start_ms, first_ms) + _edge(sql, scope, last_ms, end_ms)
+
+
+def view(sql: Sql, scope: str, meter: Meter, now_ms: int) -> UsageView:
+    """What a scope has used in its current window. Raises `NotFoundError` for what nothing is counted for."""
+    if scope.partition(":")[0] not in ("chain", "tier", "account", UNATTRIBUTED, TOTAL):
+        raise NotFoundError(f"nothing is counted for {scope!r}")
+    window = window_of(sql, scope, meter.window, now_ms)
+    used = totals(sql, scope, window)
+    full, unknown = percent(meter.weights, used, meter.limit), unknown_runs(sql, scope, window)
+    return UsageView(scope, meter, window, used, limit=meter.limit, percent=full, unknown_runs=unknown)
 
 
 def unknown_runs(sql: Sql, scope: str, window: Window) -> int:

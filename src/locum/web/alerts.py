@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from locum.engine import views
 from locum.engine.supervisor import Supervisor
@@ -17,8 +16,6 @@ from locum.store.views import ChannelView
 from locum.web.bodies import ReplayOrder, TrialOrder, read
 from locum.words import iso
 
-_LIMIT, _MOST = 20, 1000
-
 
 class Alerts:
     """The endpoints below /alerts; each method is one."""
@@ -26,25 +23,22 @@ class Alerts:
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
 
-    async def alerts(self, request: Request) -> Response:
+    async def alerts(
+        self, _: Request, *, before: int | None, limit: int, kind: str | None, chain: str | None, failed: bool
+    ) -> dict[str, Any]:
         """The newest notices first, each with what became of it in each channel; and how the channels stand."""
-        asked = request.query_params
         found = await self.supervisor.ledger.outbox.alerts(
-            before=whole(asked.get("before"), "before"),
-            limit=whole(asked.get("limit"), "limit", _MOST) or _LIMIT,
-            kind=asked.get("kind"),
-            chain=asked.get("chain"),
-            failed=asked.get("failed") == "true",
+            before=before, limit=limit, kind=kind, chain=chain, failed=failed
         )
         told = [_told(*each) for each in found]
-        return JSONResponse({"schema": views.SCHEMA, "alerts": told, "channels": await channels(self.supervisor)})
+        return {"schema": views.SCHEMA, "alerts": told, "channels": await channels(self.supervisor)}
 
-    async def alert(self, request: Request) -> Response:
+    async def alert(self, request: Request) -> dict[str, Any]:
         """One notice by its name."""
         found = await self.supervisor.ledger.outbox.alert(request.path_params["id"])
-        return JSONResponse({"schema": views.SCHEMA, **_told(*found)})
+        return {"schema": views.SCHEMA, **_told(*found)}
 
-    async def replay(self, request: Request) -> Response:
+    async def replay(self, request: Request) -> dict[str, Any]:
         """Send a notice again, or whatever a channel was not told; sent again, it has the same name."""
         order = await read(request, ReplayOrder)
         if order.id is None and order.channel is None:
@@ -52,12 +46,12 @@ class Alerts:
         row = None if order.id is None else (await self.supervisor.ledger.outbox.alert(order.id))[0]
         found = await self.supervisor.outbox.replay(row, order.channel)
         replayed = [{"channel": name, "messages": count} for name, count in found]
-        return JSONResponse({"schema": views.SCHEMA, "replayed": replayed})
+        return {"schema": views.SCHEMA, "replayed": replayed}
 
-    async def test(self, request: Request) -> Response:
+    async def test(self, request: Request) -> dict[str, Any]:
         """Send a sample through one channel or all, and wait for what comes back."""
         order = await read(request, TrialOrder)
-        return JSONResponse({"schema": views.SCHEMA, "tested": await self.supervisor.outbox.test(order.channel)})
+        return {"schema": views.SCHEMA, "tested": await self.supervisor.outbox.test(order.channel)}
 
 
 async def channels(supervisor: Supervisor) -> list[dict[str, Any]]:
@@ -99,15 +93,3 @@ def _delivery(each: Delivery) -> dict[str, Any]:
         "count": each.count,
         "folded_into": each.fold,
     }
-
-
-def whole(text: str | None, name: str, most: int | None = None) -> int | None:
-    """A whole number from a query, None where none is given. Raises UsageError for anything else."""
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:15]) <= (most or 10**15):
-        up_to = "" if most is None else f" up to {most:,}"
-        raise UsageError(
-            f"`{name}` must be a whole number from 1{up_to}", remedy=f"Write it in plain digits: {name}=10."
-        )
-    return int(text[:15])

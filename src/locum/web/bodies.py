@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -14,13 +14,14 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     WrapValidator,
 )
 from starlette.requests import ClientDisconnect, Request
 
 from locum.agents.lines import parse
 from locum.config.expect import expect
-from locum.config.values import duration_ms
+from locum.config.values import DURATION_PATTERN, duration_ms
 from locum.errors import UsageError
 from locum.policy.failure import HAPPENING, FailureKind
 from locum.policy.usage import LARGEST, Tokens
@@ -39,7 +40,7 @@ LARGEST_ORDER = 64 << 10
 _Name = Annotated[
     str, Field(min_length=1, max_length=64), expect("a name of 1 to 64 characters", "write it in double quotes")
 ]
-_Bool = Annotated[bool, expect("true or false", "write it without quotes")]
+_Bool = Annotated[bool, Field(strict=True), expect("true or false", "write it without quotes")]
 
 
 def _text(longest: int) -> WrapValidator:
@@ -73,18 +74,20 @@ class NewTask(Body):
     shared_cwd: _Bool = False
 
 
+_Lasts = Annotated[
+    int,
+    BeforeValidator(duration_ms),
+    expect("a length of time", "write a number with s, m, h or d, such as 90s, 10m or 1h30m"),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["2h"]}),
+]
+"""A length of time: text in the body, milliseconds here."""
+
+
 class BumpOrder(Body):
     """Take a chain off a tier (None: the active one), for a length of time such as `2h` (None: until released)."""
 
     tier: _Name | None = None
-    for_ms: (
-        Annotated[
-            int,
-            BeforeValidator(duration_ms),
-            expect("a length of time", "write a number with s, m, h or d, such as 90s, 10m or 1h30m"),
-        ]
-        | None
-    ) = Field(default=None, alias="for")
+    for_ms: _Lasts | None = Field(default=None, alias="for")
     reason: Annotated[str, Field(max_length=500), _text(500)] = ""
 
 
@@ -99,6 +102,18 @@ class TrialOrder(Body):
     """Try one channel, or all."""
 
     channel: _Name | None = None
+
+
+class NewToken(Body):
+    """A token for the network: what it may do, and for how long (None: until it is revoked)."""
+
+    name: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64),
+        expect("a name", "write 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit"),
+    ]
+    scope: Annotated[Literal["read", "operate"], expect("a scope", choices=("read", "operate"))] = "read"
+    lasts_ms: _Lasts | None = Field(default=None, alias="lasts")
 
 
 class ReleaseOrder(Body):

@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec import structs
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from locum.agents.hooks import Hooks, Moment
 from locum.agents.registry import hooks
@@ -35,23 +34,23 @@ class HookCalls:
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
 
-    async def agent(self, request: Request) -> Response:
+    async def agent(self, request: Request, *, chain: str | None, tier: str | None) -> Mapping[str, Any]:
         """A hook of an agent: counted, judged, and answered in the agent's own format."""
         adapter = self._adapter(request.path_params["agent"])
         told = adapter.told(await read_object(request))
-        named = Named(request.query_params.get("chain") or None, request.query_params.get("tier") or None)
+        named = Named(chain or None, tier or None)
         answer = await self.supervisor.intake.heed(adapter, told, self._caller(request), named)
         if told.moment is Moment.TEST:
-            return JSONResponse(_tested(adapter, answer))
-        return JSONResponse(adapter.answer(told, answer.stop, answer.note))
+            return _tested(adapter, answer)
+        return adapter.answer(told, answer.stop, answer.note)
 
-    async def post_task(self, request: Request) -> Response:
+    async def post_task(self, request: Request) -> dict[str, Any]:
         """What another runner has done: counted, judged, and answered with what to do next."""
         body, caller = await read(request, WorkDone), self._caller(request)
         tokens = body.tokens.tokens if body.tokens else None
         usages = (Usage(body.id, tokens, body.model, body.session),) if tokens else ()
         if caller.run is not None:
-            return JSONResponse(await self._within(caller.run, body, usages))
+            return await self._within(caller.run, body, usages)
         if caller.marked:
             raise ForbiddenError(
                 "what has left a run of locum may not report: nobody can tell which run it would count for",
@@ -62,7 +61,7 @@ class HookCalls:
         failure = self._failure(body.failure)
         report = Report(RUNNERS, body.id, place, tokens, usages, failure, body.session, body.model, body.provider, cost)
         found = await self.supervisor.report(report)
-        return JSONResponse(await self._verdict(place, found.tokens, duplicate=found.duplicate))
+        return await self._verdict(place, found.tokens, duplicate=found.duplicate)
 
     async def _within(self, run_id: str, body: WorkDone, usages: Sequence[Usage]) -> dict[str, Any]:
         """What an agent of ours reports counts for its own run; how that went is judged where it is watched.

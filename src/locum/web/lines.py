@@ -34,8 +34,8 @@ class Lines(Response):
         """Send everything."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with anyio.create_task_group() as tasks, aclosing(self.objects) as objects:
-            tasks.start_soon(_gone, receive, tasks.cancel_scope)
-            tasks.start_soon(_stopped, self.stopping, tasks.cancel_scope)
+            tasks.start_soon(gone, receive, tasks.cancel_scope)
+            tasks.start_soon(stopped, self.stopping, tasks.cancel_scope)
             async for each in objects:
                 line = json.dumps({**self.common, **each}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
                 await send({"type": "http.response.body", "body": line, "more_body": True})
@@ -43,12 +43,14 @@ class Lines(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _gone(receive: Receive, scope: anyio.CancelScope) -> None:
+async def gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Cancel the scope when the caller has hung up."""
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
 
 
-async def _stopped(stopping: anyio.Event, scope: anyio.CancelScope) -> None:
+async def stopped(stopping: anyio.Event, scope: anyio.CancelScope) -> None:
+    """Cancel the scope when the daemon stops."""
     await stopping.wait()
     scope.cancel()

@@ -9,16 +9,14 @@ import socket
 import stat
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
 
 import anyio
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from locum.errors import ConflictError, LocumError, StateError
-from locum.web.peer import peer_of
+from locum.web.connection import Connection, SocketConnection
 
 log = structlog.get_logger(__name__)
 
@@ -102,17 +100,6 @@ def remove(path: Path, mine: tuple[int, int] | None) -> None:
         path.unlink(missing_ok=True)
 
 
-class _Protocol(HttpToolsProtocol):
-    """Tells the application who is at the other end, in the scope's `state`."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Ask the kernel once a connection."""
-        super().connection_made(transport)
-        found = transport.get_extra_info("socket")
-        with socket.fromfd(found.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            self.app_state = {**self.app_state, "peer": peer_of(connection)}
-
-
 class _Server(uvicorn.Server):
     """A server that leaves signals to the daemon, and says when it takes requests."""
 
@@ -170,11 +157,22 @@ def _no_news() -> None:
     """Ready a second time: nobody waits for that."""
 
 
-async def serve(app: Starlette, listening: socket.socket, ready: Callable[[], None], stop: anyio.Event) -> None:
-    """Answer on `listening` until `stop` is set; `ready` is called once requests are taken. Closes `listening`."""
+async def serve(
+    app: Starlette,
+    listening: socket.socket,
+    ready: Callable[[], None],
+    stop: anyio.Event,
+    connection: type[Connection] = SocketConnection,
+    *,
+    ends_streams: bool = True,
+) -> None:
+    """Answer on `listening` until `stop` is set; `ready` is called once requests are taken. Closes `listening`.
+
+    `ends_streams`: with it all streams of the application end, and not only those over this socket.
+    """
     config = uvicorn.Config(
         app,
-        http=_Protocol,
+        http=connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -187,7 +185,8 @@ async def serve(app: Starlette, listening: socket.socket, ready: Callable[[], No
 
     async def watch() -> None:
         await stop.wait()
-        app.state.stopping.set()
+        if ends_streams:
+            app.state.stopping.set()
         server.should_exit = True
 
     async with anyio.create_task_group() as tasks:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -39,22 +40,36 @@ def peer_of(connection: socket.socket) -> Peer:
     return Peer(pid, uid)
 
 
+class Network(Protocol):
+    """What judges requests over the network."""
+
+    async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to `app`, or refuse it."""
+        ...
+
+
 class Door:
     """Lets in the daemon's own user and root, and keeps agents from steering the chains that run them.
 
-    `running` tells the process ids of the agents now at work. A request without a known peer is refused.
+    `running` tells the process ids of the agents now at work. What comes over the network (`state.network`) is `gate`'s
+    to judge. A request that is neither from there nor from a known peer is refused.
     """
 
-    def __init__(self, app: ASGIApp, running: Callable[[], Collection[int]]) -> None:
+    def __init__(self, app: ASGIApp, running: Callable[[], Collection[int]], gate: Network) -> None:
         self.app = app
         self.running = running
+        self.gate = gate
         self.inherited = os.environ.get(RUN_VARIABLE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 403."""
+        """Pass the request on, or answer 401 or 403."""
         assert scope["type"] == "http", "nothing else is served, and nothing passes unchecked"
+        state = scope.get("state", {})
+        if state.get("network"):
+            await self.gate.serve(self.app, scope, receive, send)
+            return
         try:
-            self.check(scope.get("state", {}).get("peer"), scope["method"], scope["path"])
+            self.check(state.get("peer"), scope["method"], scope["path"])
         except ForbiddenError as error:
             await problem(error)(scope, receive, send)
             return

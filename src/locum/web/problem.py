@@ -25,6 +25,14 @@ class TooLargeError(LocumError):
     status = 413
 
 
+class UnauthorizedError(LocumError):
+    """Over the network a token is needed."""
+
+    code = "unauthorized"
+    exit_code = 77
+    status = 401
+
+
 def problem(error: LocumError) -> Response:
     """The answer for an error that says what it is."""
     lead = (error.__doc__ or "").strip().splitlines()[0]

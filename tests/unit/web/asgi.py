@@ -65,20 +65,25 @@ class Caller:
         """Status and JSON of a question."""
         return await self.ask("GET", path, query=query)
 
-    async def post(self, path, body=None):
+    async def post(self, path, body=None, headers=None):
         """Status and JSON of an order; `body` is bytes or what to write as JSON."""
-        return await self.ask("POST", path, body if isinstance(body, bytes) else json.dumps(body or {}).encode())
+        data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
+        return await self.ask("POST", path, data, headers=headers)
 
-    async def ask(self, method, path, body=b"", query=""):
+    async def ask(self, method, path, body=b"", query="", headers=None):
         """Status and JSON of any request."""
         messages = []
-        await self.stream(method, path, messages.append, body, query)
+        await self.stream(method, path, messages.append, body, query, headers=headers)
         data = b"".join(message.get("body", b"") for message in messages)
         return messages[0]["status"], json.loads(data or b"null")
 
-    async def stream(self, method, path, take, body=b"", query="", gone=None):
-        """Hand every message of the answer to `take`; `gone` is set when the caller hangs up."""
+    async def stream(self, method, path, take, body=b"", query="", gone=None, headers=None, hang_up=None, deaf=False):
+        """Hand every message of the answer to `take`; `gone` is set when the caller hangs up.
+
+        `hang_up` is called when the server does; `deaf`: nothing of the body is ever taken.
+        """
         state = {} if self.peer is None else {"peer": self.peer}
+        state |= {"hang_up": hang_up} if hang_up else {}
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -87,7 +92,7 @@ class Caller:
             "path": path,
             "raw_path": path.encode(),
             "query_string": query.encode(),
-            "headers": [],
+            "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
             "root_path": "",
             "state": state,
         }
@@ -100,6 +105,8 @@ class Caller:
             return {"type": "http.disconnect"}
 
         async def send(message):
+            if deaf and "body" in message:
+                await anyio.sleep_forever()
             take(message)
 
         await self.app(scope, receive, send)

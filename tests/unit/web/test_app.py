@@ -30,7 +30,7 @@ async def test_reading_answers_are_json_with_a_version(tmp_path):
             status, found = await call.get(path)
             assert (status, found["schema"]) == (200, 1), path
         assert (await call.get("/healthz"))[1] == {"status": "ok"}
-        assert (await call.get("/notices"))[1] == {"schema": 1, "notices": []}
+        assert (await call.get("/notices"))[1] == {"schema": 1, "notices": [], "next": None}
         assert (await call.get("/audit"))[1]["clean"] is True
         assert (await call.get("/status"))[1]["config"]["path"] == str(tmp_path / "service.json")
 
@@ -72,6 +72,12 @@ async def test_a_body_over_its_limit_is_refused(tmp_path):
         ("/tasks", {"prompt": "", "cwd": "/"}, "`prompt` must be text that is not empty", "Say what to do"),
         ("/tasks", {"prompt": "x", "cwd": "relative"}, "`cwd` must be an absolute path", "Begin it with `/`"),
         ("/tasks", {"prompt": "x", "cwd": "/", "no_wait": 7}, "`no_wait` must be true or false", "Write it without"),
+        (
+            "/tasks",
+            {"prompt": "x", "cwd": "/", "shared_cwd": 0},
+            "`shared_cwd` must be true or false",
+            "Write it without",
+        ),
         ("/tasks", {"prompt": "x", "cwd": "/", "chian": "a"}, "unknown key `chian`", "Did you mean `chain`?"),
         ("/tasks", b"[]", "the body must be an object", "Write it in braces"),
         ("/chains/default/bump", {"for": "2 hours"}, "`for` must be a length of time", "such as 90s, 10m or 1h30m"),
@@ -145,12 +151,12 @@ async def test_bump_and_release_can_be_repeated(tmp_path):
 
 
 async def test_a_bump_with_nothing_left_to_hold_is_refused(tmp_path):
-    """When every tier is held there is no active one to bump: 503 with the code of that."""
+    """When every tier is held there is no active one to bump: 409 with the code of that."""
     async with supervised(tmp_path) as boss:
         call = Caller(build(boss))
         await call.post("/chains/side/bump")
         status, found = await call.post("/chains/side/bump")
-        assert (status, found["code"]) == (503, "no_tier")
+        assert (status, found["code"]) == (409, "no_tier")
 
 
 async def test_a_tier_of_another_chain_is_not_steered(tmp_path):

@@ -39,7 +39,10 @@ PIECE = {"tier": "one", "tokens": {"input": 3}, "model": "m", "provider": "p", "
 NOBODY = {"name": "ops", "type": "webhook", "url": "http://127.0.0.1:9", "allow_private": ["127.0.0.1"]}
 WATCHED = [{"agent": "codex", "home": "watched"}]
 RELOADED = {"result": "applied", "path": "p", "problems": ["none"]}
-_PARTS = "standing,hold,measure,tokens,task fields,attempt,followed by,vendor window,score,watched homes,channels,alert fields"
+_PARTS = "standing,hold,measure,tokens,task fields,attempt,followed by,vendor window,score,watched homes,tier fields,token fields,channels,alert fields"
+_READ = "status,usage,tasks,explain,events,notices,reports,audit,chains,chain,tiers,tier,holds,usage history"
+PARTS = {"chain": "chains/default", "tier": "tiers/one", "usage history": "usage/history"}
+"""Where what is read lies, if not under its own name."""
 SHAPES = set(_PARTS.split(","))
 """Sections that are parts of others."""
 
@@ -120,6 +123,35 @@ async def lived(boss, call, folder):
     await boss.ledger.post_tasks.start(task["id"], now_ms)
     await boss.ledger.post_tasks.end(task["id"], PostTaskState.FAILED, 3, "exit code 3: no", boss.clock.now_ms())
     return task["id"]
+
+
+async def rejected(boss, call, folder):
+    """The configuration as it is shown when a newer edit of it is refused, and something in it does little."""
+    path = folder / "service.json"
+    before = path.read_text()
+    warned = json.loads(before) | {"usage_reset": "all"}
+    warned["failover"]["tiers"][0]["env"] = {"TOKEN": "plain", "KEY": {"env": "KEY"}}
+    for text in (json.dumps(warned), "{"):
+        path.write_text(text)
+        await call.post("/reload")
+    _, found = await call.get("/config")
+    assert found["config"]["failover"]["tiers"][0]["env"] == {"TOKEN": "********", "KEY": {"env": "KEY"}}
+    path.write_text(before)
+    await call.post("/reload")
+    return found | {"config": {}}  # its keys are another page's: service.json has them from its schema
+
+
+async def read(boss, call, task, folder):
+    """What can be read of a service in which a task has lived."""
+    found = {name: [(await call.get(f"/{PARTS.get(name, name)}"))[1]] for name in _READ.split(",")}
+    found["output"] = [(await call.get(f"/tasks/{task}/output", "run=1"))[1]]
+    found["config"] = [await rejected(boss, call, folder)]
+    call.app.state.network.address = ("127.0.0.1", 1)  # as if it listened
+    for name, path in (("token created", "tokens"), ("login link", "logins")):
+        found[name] = [(await call.post(f"/{path}", {"name": "a", "lasts": "1h"} if path == "tokens" else {}))[1]]
+    found["all tokens"] = [(await call.get("/tokens"))[1]]
+    found["token revoked"] = [(await call.post("/tokens/a/revoke"))[1]]
+    return found | {"task": [(await call.get(f"/tasks/{task}"))[1]]}
 
 
 async def followed(app, task, **more):
@@ -271,10 +303,8 @@ async def test_every_answer_has_the_keys_of_the_page_and_no_others(tmp_path, mon
         answers["hook test"] = [
             (await call.ask("POST", "/hooks/claude-code", json.dumps(tried).encode(), "chain=default&tier=one"))[1]
         ]
-        for name in ("status", "usage", "tasks", "explain", "events", "notices", "reports", "audit"):
-            answers[name] = [(await call.get(f"/{name}"))[1]]
         answers |= await alerted(boss, call)
-        answers["task"] = [(await call.get(f"/tasks/{task}"))[1]]
+        answers |= await read(boss, call, task, tmp_path)
         answers["result"] = [json.loads(json.dumps(await result(boss, await boss.ledger.task(task))))]
         answers["import"] = await imported(boss, app, tmp_path)
         answers["refusals"], version = [(await call.get("/tasks/none"))[1]], (await call.get("/version"))[1]

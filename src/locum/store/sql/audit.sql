@@ -27,6 +27,17 @@ SELECT scope, hour_ms FROM (
 GROUP BY scope, hour_ms
 HAVING SUM(input) <> 0 OR SUM(output) <> 0 OR SUM(cache_read) <> 0 OR SUM(cache_write) <> 0;
 
+-- name: wrong_spent
+-- Sums by chain, tier, account and model that are not those of the entries up to where they were brought up to date.
+SELECT hour_ms, chain, tier, model FROM (
+    SELECT at_ms / 3600000 * 3600000 AS hour_ms, COALESCE(chain, '') AS chain, COALESCE(tier, '') AS tier,
+        COALESCE(account, '') AS account, COALESCE(model, '') AS model, input, output, cache_read, cache_write
+    FROM entry WHERE seq <= (SELECT entry FROM spent_upto)
+    UNION ALL SELECT hour_ms, chain, tier, account, model, -input, -output, -cache_read, -cache_write FROM spent
+)
+GROUP BY hour_ms, chain, tier, account, model
+HAVING SUM(input) <> 0 OR SUM(output) <> 0 OR SUM(cache_read) <> 0 OR SUM(cache_write) <> 0;
+
 -- name: wrong_counts
 -- Things counted whose largest count is not the sum of their entries.
 SELECT agent, key FROM (

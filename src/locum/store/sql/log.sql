@@ -19,3 +19,7 @@ SELECT body FROM board WHERE id = 1;
 -- name: save_board
 -- Write the board.
 INSERT INTO board (id, body) VALUES (1, :body) ON CONFLICT (id) DO UPDATE SET body = excluded.body;
+
+-- name: ends
+-- The last row of the log, and of the notices.
+SELECT COALESCE((SELECT MAX(seq) FROM event), 0), COALESCE((SELECT MAX(seq) FROM notice), 0);
