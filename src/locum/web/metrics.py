@@ -30,7 +30,14 @@ class Metrics:
         self.supervisor = supervisor
         self.feed = feed
         self.network = network
-        self.sources: list[Source] = [self._spent, self._chains, self._counts, self._budgets, self._service]
+        self.sources: list[Source] = [
+            self._spent,
+            self._chains,
+            self._counts,
+            self._budgets,
+            self._outbox,
+            self._service,
+        ]
 
     async def answer(self, _: Request) -> Response:
         """Every figure, in Prometheus' text format."""
@@ -106,6 +113,15 @@ class Metrics:
         return [
             Family("locum_budget_used_tokens", "gauge", "What counts against a budget in its current window.", used),
             Family("locum_budget_limit_tokens", "gauge", "The limit of a budget.", limit),
+        ]
+
+    async def _outbox(self) -> list[Family]:
+        found, now_ms = await self.supervisor.ledger.outbox.channels(), self.supervisor.clock.now_ms()
+        waiting = [Sample(each.waiting, (("channel", each.name),)) for each in found]
+        ages = [Sample(max(0, now_ms - (each.oldest_ms or now_ms)) / 1000, (("channel", each.name),)) for each in found]
+        return [
+            Family("locum_outbox_waiting", "gauge", "Notices that a channel has yet to look at or to send.", waiting),
+            Family("locum_outbox_oldest_seconds", "gauge", "How long the oldest of them has waited.", ages),
         ]
 
     async def _service(self) -> list[Family]:
