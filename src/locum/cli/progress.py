@@ -9,7 +9,7 @@ import click
 from locum.cli import plain
 from locum.cli.client import Json
 from locum.cli.terminal import clean, harmless
-from locum.words import due, span
+from locum.words import count, due, span
 
 _ENDS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("■", "yellow")}
 
@@ -84,9 +84,13 @@ def waiting(happening: Json) -> str:
 
 
 def ended(happening: Json, *, attempted: bool) -> str:
-    """`done, 1,240 tokens`; where agents ran and told of no token, what they used is unknown."""
-    total = (happening.get("tokens") or {}).get("total")
-    tokens = f", {total:,} tokens" if total else ", tokens unknown" if attempted else ""
+    """`done, 1,240 tokens`; of what agents did not tell it says so, and of a task that never ran nothing."""
+    tokens = ""
+    if attempted and happening.get("tokens") is None:
+        tokens = ", tokens unknown"
+    elif attempted:
+        least = "" if happening.get("usage_known", True) else "at least "
+        tokens = f", {least}{count(happening['tokens']['total'], 'token')}"
     return f"{happening['state']}{tokens}{_because(happening)}"
 
 

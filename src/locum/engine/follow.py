@@ -10,6 +10,7 @@ import anyio.lowlevel
 
 from locum.agents.base import Agent, Line, Mark, Signal, Source
 from locum.clock import Clock
+from locum.engine import views
 from locum.engine.bell import Bell
 from locum.engine.redact import Redactor
 from locum.engine.spool import Spool, Tail
@@ -214,18 +215,11 @@ def _waits_for(service: Service, task: Task, runs: list[Run]) -> tuple[str, int 
 
 
 async def _ended(service: Service, task: Task) -> dict[str, Any]:
-    tokens = await service.ledger.task_tokens(task.id)
     return {
         "type": "ended",
         "state": task.state.value,
         "reason": task.reason,
         "reason_code": task.reason_code,
         "said": task.said,
-        "tokens": {
-            "input": tokens.input,
-            "output": tokens.output,
-            "cache_read": tokens.cache_read,
-            "cache_write": tokens.cache_write,
-            "total": tokens.total,
-        },
+        **views.spent(await service.ledger.runs(task.id)),
     }

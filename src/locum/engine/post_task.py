@@ -26,7 +26,6 @@ from locum.engine.redact import Redactor
 from locum.errors import LocumError, StateError
 from locum.policy.plan import Target
 from locum.policy.task import PostTaskState, Task
-from locum.policy.usage import NO_TOKENS
 from locum.store.ledger import Ledger
 from locum.store.worker import Worker
 from locum.words import span
@@ -78,7 +77,7 @@ async def result(service: Service, task: Task) -> dict[str, Any]:
         "schema": views.SCHEMA,
         "task": views.task(task),
         "runs": [views.run(each) for each in runs],
-        "tokens": views.totals(sum((each.tokens for each in runs), NO_TOKENS)),
+        **views.spent(runs),
         "usage": None,
         "chain": None,
     }

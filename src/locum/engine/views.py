@@ -13,7 +13,7 @@ from locum.policy.chain import TierState, holds_on, is_exhausted, pick, state_of
 from locum.policy.notice import Notice
 from locum.policy.plan import Budget, Chain, Plan, Target
 from locum.policy.task import PostTask, PostTaskState, Run, Task, TaskState
-from locum.policy.usage import TOKEN_TYPES, Tokens
+from locum.policy.usage import NO_TOKENS, TOKEN_TYPES, Tokens
 from locum.policy.window import Window, WindowRule, kind, timezone_of
 from locum.store.views import AuditReport, PostTasksView, ReportView, UsageView, VendorView
 from locum.words import iso
@@ -182,6 +182,12 @@ def measured(
         "percent": view.percent,
         "unknown_usage_runs": view.unknown_runs,
     }
+
+
+def spent(runs: Sequence[Run]) -> dict[str, Any]:
+    """What attempts have used together; tokens are null where none told any and what one used is unknown."""
+    known, tokens = all(each.usage_known for each in runs), sum((each.tokens for each in runs), NO_TOKENS)
+    return {"tokens": totals(tokens) if known or tokens else None, "usage_known": known}
 
 
 def totals(tokens: Tokens) -> dict[str, int]:

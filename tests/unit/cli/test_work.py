@@ -12,7 +12,15 @@ from tests.unit.cli.daemon import answering, problem
 
 TASK = {"id": "t-1", "state": "queued"}
 ATTEMPT = {"type": "attempt", "run": "r-1", "number": 1, "agent": "claude-code", "model": "opus", "resumed": False}
-ENDED = {"type": "ended", "state": "done", "reason": "", "reason_code": "", "said": "ok", "tokens": {"total": 1240}}
+ENDED = {
+    "type": "ended",
+    "state": "done",
+    "reason": "",
+    "reason_code": "",
+    "said": "ok",
+    "tokens": {"total": 1240},
+    "usage_known": True,
+}
 LIMIT = "5-hour limit reached"
 STORY = [
     {**ATTEMPT, "tier": "claude-max"},
@@ -218,11 +226,19 @@ def test_a_prompt_that_is_none_never_leaves_the_terminal(cli, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("story", "says"),
-    [([STORY[0]], "t-1 done, tokens unknown: x"), ([], "t-1 done: x")],
+    ("story", "told", "known", "says"),
+    [
+        ([STORY[0]], None, False, "t-1 done, tokens unknown: x"),
+        ([STORY[0]], {"total": 7}, False, "t-1 done, at least 7 tokens: x"),
+        ([STORY[0]], {"total": 1}, True, "t-1 done, 1 token: x"),
+        ([STORY[0]], {"total": 0}, True, "t-1 done, 0 tokens: x"),
+        ([], {"total": 0}, True, "t-1 done: x"),
+    ],
 )
-def test_tokens_that_nobody_told_are_not_passed_over(cli, tmp_path, story, says):
-    """An agent that ran and told of no token has used an unknown number; a task that never ran has used none."""
-    end = {**ENDED, "tokens": {"total": 0}, "reason": "x"}
+def test_tokens_that_nobody_told_are_not_passed_over(cli, tmp_path, story, told, known, says):
+    """What agents used and did not tell is said to be unknown, and zero only when they told so; a task that never ran
+    has used none.
+    """
+    end = {**ENDED, "tokens": told, "usage_known": known, "reason": "x"}
     with answering(tmp_path / "locum.sock", following(*story, end)):
         assert says in cli("run", "x").stderr

@@ -177,6 +177,27 @@ def test_unknown_usage_of_a_run_is_null(known, tokens):
     assert (told and told["total"]) == tokens
 
 
+@pytest.mark.parametrize(
+    ("runs", "total", "known"),
+    [
+        ([], 0, True),
+        ([(0, True)], 0, True),
+        ([(0, False)], None, False),
+        ([(0, True), (0, False)], None, False),
+        ([(5, True), (0, False)], 5, False),
+        ([(5, True), (2, True)], 7, True),
+    ],
+)
+def test_what_a_task_spent_is_never_0_because_nobody_said(runs, total, known):
+    """Of attempts that told nothing the sum is unknown; of some that did, the least it can be, and that is said."""
+    attempts = [
+        Run("r", "t1", 1, "default", MAX, "/", RunState.SUCCEEDED, NOW, tokens=Tokens(used), usage_known=told)
+        for used, told in runs
+    ]
+    spent = views.spent(attempts)
+    assert (spent["tokens"] and spent["tokens"]["total"], spent["usage_known"]) == (total, known)
+
+
 def test_an_unknown_chain_is_told_with_those_there_are():
     """A mistyped name is answered with the right ones."""
     with pytest.raises(NotFoundError, match=r"no chain defualt.*The chains are default\."):
