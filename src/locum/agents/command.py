@@ -118,7 +118,7 @@ def _usage(event: Mapping[str, Any], line: Line) -> Iterator[Usage]:
     counts = [event.get(name, 0) for name in TOKEN_TYPES]
     tokens = Tokens(*map(lines.count, counts))
     name = lines.key(event.get("id"))
-    if list(tokens) == counts and tokens:
+    if list(tokens) == counts and (tokens or event.keys() >= {"input", "output"}):  # nothing, told as both, is told
         key = f"{line.run}:{name}" if name else f"{line.run}@{line.offset}"
         yield Usage(key, tokens, lines.text(event.get("model")) or None, lines.session(line.session) or None)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from locum.agents.base import End, Mark, Seat, Signal, Success
+from locum.agents.bill import Bill
 from locum.agents.command import ProgramAgent
 from locum.agents.rules import parse_rules
 from locum.policy.failure import Failure, FailureKind
@@ -42,6 +43,15 @@ def test_usage_is_keyed_by_run_and_id_or_place() -> None:
     unnamed = {"type": "usage", "input": 5}
     assert read(AGENT, unnamed, run="r", offset=70) == [Usage("r@70", Tokens(5))]
     assert read(AGENT, unnamed, run="q", offset=70) == [Usage("q@70", Tokens(5))]
+
+
+def test_a_program_that_says_it_spent_nothing_is_believed() -> None:
+    """Zero that was told is known; half a zero tells nothing."""
+    for line, known in (({"type": "usage", "input": 0, "output": 0}, True), ({"type": "usage", "input": 0}, False)):
+        bill = Bill()
+        for told in read(AGENT, line, run="r"):
+            bill.take(told)
+        assert bill.is_known(AGENT, Success()) is known
 
 
 @pytest.mark.parametrize(
