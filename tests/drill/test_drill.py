@@ -97,6 +97,37 @@ def test_every_promise_holds(name: str, tmp_path: Path) -> None:
     assert all(each.verdict is Verdict.PASS or each.unrehearsed or each.name == "budget" for each in results)
 
 
+ODD = {  # legal, and nobody would write it: what is drilled, the first tier's agent, and what is set
+    "halted in the first run": ("kill", "qwen", {"usage_halt_tokens": 6_000}),
+    "used up for good": ("kill", "qwen", {"usage_halt_tokens": 2, "usage_reset": "all"}),
+    "one attempt, which waits in place": ("throttle", "qwen", {"limits": {"attempts": 1}}),
+    "windows of a second": (
+        "late-reset",
+        "codex",
+        {
+            "usage_threshold_tokens": 1,
+            "usage_halt_tokens": 2,
+            "usage_reset": {"rolling": "1s"},
+            "limits": {"attempts": 1, "parallel": 1, "stall_after": "1s"},
+        },
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_legal_and_odd_is_no_broken_promise(name: str, tmp_path: Path) -> None:
+    """Budgets that a run uses up, for a second or for good, and tasks with one attempt: the daemon does as it is told."""
+    scenario, agent, set_ = ODD[name]
+    path = tmp_path / "service.json"
+    tiers = [{"name": "first", "agent": agent}, {"name": "next", "agent": "claude-code"}]
+    path.write_text(json.dumps({"failover": {"tiers": tiers}, **set_}))
+    (result,) = rehearse(path, scenario)
+    assert result.verdict is Verdict.PASS, told([result])
+    assert bool(result.notes) == (name == "used up for good")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -9,9 +9,10 @@ import anyio
 from locum.drill.ask import Json
 from locum.drill.costs import COSTS
 from locum.drill.director import Fault, Played
+from locum.drill.evidence import Held, all_rows, holds_of
 from locum.drill.promises import COMES_BACK, NO_TASK_LOST, ONE_PATH
-from locum.drill.stage import LOOK_EVERY, PATIENCE, BrokenPromiseError, Stage
-from locum.policy.plan import Chain
+from locum.drill.stage import LOOK_EVERY, PATIENCE, BrokenPromiseError, Stage, UsedUpError
+from locum.policy.plan import Chain, Tier
 from locum.words import from_iso
 
 AHEAD_MS = 2_000
@@ -22,13 +23,15 @@ _NOTICED = 0.2
 """Real seconds in which the daemon notices a leap."""
 _FEW_ATTEMPTS = 3
 """Attempts with which a task may fail ahead of a tier that works."""
+_TO_DISPROVE = frozenset(str(kind) for kind, cost in COSTS.items() if cost.proves)
 
 
 async def finish(stage: Stage, chain: str, task: str, *, wait: bool = True) -> Json:
     """See a task to its end, leaping over what nobody waits for; the task.
 
     When every tier is held, whatever was wrong is mended, as vendors' limits end, and the first to come back is
-    waited for; with `wait` False the task is returned as it stands. Raises BrokenPromiseError when it never ends.
+    waited for; with `wait` False the task is returned as it stands. Raises BrokenPromiseError when it never ends, and
+    UsedUpError when every tier is held for good.
     """
     idle = 0.0
     with anyio.move_on_after(PATIENCE + 2 * len(stage.chains[chain].tiers)):
@@ -43,12 +46,13 @@ async def finish(stage: Stage, chain: str, task: str, *, wait: bool = True) -> J
             elif idle and found["runs"] and found["runs"][-1]["next"] == "retry":
                 stage.leap_to(stage.due_ms(found["runs"][-1]["id"]))
             elif idle > _IDLE:
-                exhausted = (await stage.standing(chain))["exhausted"]
-                if exhausted and not wait:
+                standing = await stage.standing(chain)
+                if standing["exhausted"] and not wait:
                     return found
-                if exhausted:
+                if standing["exhausted"]:
                     stage.director.faults.clear()
-                await _next_return(stage)
+                if not await _next_return(stage) and _for_good(standing):
+                    raise UsedUpError(chain)
                 idle = 0.0
             await anyio.sleep(LOOK_EVERY)
     raise BrokenPromiseError(NO_TASK_LOST, f"task {task} of {chain} did not end")
@@ -57,6 +61,28 @@ async def finish(stage: Stage, chain: str, task: str, *, wait: bool = True) -> J
 async def do(stage: Stage, chain: str) -> Json:
     """A task from its submission to its end."""
     return await finish(stage, chain, await stage.submit(chain))
+
+
+async def make_room(stage: Stage, chain: str) -> None:
+    """Let holds run out until a tier of the chain is free. Raises UsedUpError when none ever is."""
+    while (standing := await stage.standing(chain))["exhausted"]:
+        if not await _next_return(stage) and _for_good(standing):
+            raise UsedUpError(chain)
+
+
+def _for_good(standing: Json) -> bool:
+    """Whether every tier of a chain is held, and none of them ever comes back by itself."""
+    return bool(standing["exhausted"]) and earliest(standing) is None
+
+
+async def tidy(stage: Stage, chain: Chain) -> None:
+    """Take everything back that was done to have a chain fail, wherever that broke off; what waits is cancelled."""
+    stage.director.calm()
+    await stage.post(f"/chains/{chain.name}/release", {"kind": "operator"})
+    for task in stage.tasks:
+        if (await stage.task(task))["state"] == "queued":
+            stage.cancelled.add(task)
+            await stage.post(f"/tasks/{task}/cancel")
 
 
 async def come_back(stage: Stage) -> None:
@@ -153,22 +179,22 @@ def but_last(chain: Chain) -> tuple[str, ...]:
     return names[:-1] or names
 
 
-def doubted(stage: Stage, chain: Chain) -> bool:
-    """Whether the first tier has come back from a failure that it has to disprove, and has not yet."""
-    first = chain.tiers[0]
-    accounts = {name for name, tier in stage.loaded.plan.tiers.items() if tier.account == first.account}
-    proved = False
-    for each in reversed(stage.director.played):
-        if each.kind and not stage.chains[each.chain].acts_on(each.kind):
-            continue  # nothing was held for it
-        cost = COSTS.get(each.kind) if each.kind else None
-        if each.tier == first.name:
-            return cost is not None and cost.proves and not (proved and cost.on == "account")
-        if each.tier in accounts and not proved:
-            if cost is not None and cost.on == "account":
-                return cost.proves
-            proved = cost is None  # the account, and not the tier that was held by itself
+def doubted(chain: Chain, tiers: Mapping[str, Tier], holds: Iterable[Held], played: Iterable[Played]) -> bool:
+    """Whether the first tier has come back from a hold that it has to disprove, and nothing has disproved it since."""
+    targets = chain.targets(chain.tiers[0])
+    good = [each for each in played if each.kind is None and each.ended_ms is not None]
+    for hold in holds:
+        if hold.target not in targets or hold.ended_ms is None or hold.kind not in _TO_DISPROVE:
+            continue
+        if not any((each.ended_ms or 0) >= hold.ended_ms and _of(tiers[each.tier], hold.target) for each in good):
+            return True
     return False
+
+
+def _of(tier: Tier, target: str) -> bool:
+    """Whether a success of `tier` speaks for what was held."""
+    mine = (f"tier:{tier.name}", f"account:{tier.account}", f"model:{tier.account}|{tier.model}")
+    return target in mine
 
 
 async def prove(stage: Stage, chain: Chain) -> None:
@@ -176,7 +202,8 @@ async def prove(stage: Stage, chain: Chain) -> None:
     first, standing = chain.tiers[0].name, await stage.standing(chain.name)
     if standing["tiers"][0]["state"] == "held":
         return  # for good: until somebody raises a limit
-    doubtful = doubted(stage, chain)
+    holds = holds_of(await all_rows(stage, "events"))
+    doubtful = doubted(chain, stage.loaded.plan.tiers, holds, stage.director.played)
     if doubtful != (standing["tiers"][0]["state"] == "probation"):
         was = "came back without probation" if doubtful else f"is {standing['tiers'][0]['state']} for no reason"
         raise BrokenPromiseError(COMES_BACK, f"{first} {was}")

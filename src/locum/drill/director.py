@@ -89,6 +89,13 @@ class Director:
         """The runs in progress."""
         return [each for each in self.played if each.ended is None]
 
+    def calm(self) -> None:
+        """Have nothing fail, wait or spend more than usual from now on."""
+        for gate in self.gates.values():
+            gate.set()
+        for each in (self.faults, self.gates, self.factors):
+            each.clear()
+
     def can(self, tier: str, fault: str) -> bool:
         """Whether a run of this tier's agent was recorded that shows the fault; what was not is noted."""
         agent = self.tiers[tier].agent

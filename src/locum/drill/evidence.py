@@ -41,7 +41,8 @@ class Held:
 class Evidence:
     """Everything that the daemon answers at the end, and what the stand-ins played.
 
-    `entries` are the ledger's own (run, tokens), in its order: runs that go on side by side spend in no other.
+    `entries` are the ledger's own (run, moment in epoch milliseconds, tokens), in its order: runs that go on side by
+    side spend in no other.
     """
 
     loaded: Loaded
@@ -51,12 +52,13 @@ class Evidence:
     notices: Sequence[Json]
     chains: Mapping[str, Json]
     audit: Json
-    entries: Sequence[tuple[str, Tokens]]
+    entries: Sequence[tuple[str, int, Tokens]]
     holds: Sequence[Held]
     leaps: Sequence[tuple[int, int]]
     now_ms: int
     own_rules: frozenset[str]
     bumped: frozenset[str]
+    cancelled: frozenset[str] = frozenset()
 
     @property
     def runs(self) -> Iterator[tuple[Json, Json]]:
@@ -79,25 +81,26 @@ class Evidence:
 
 async def gather(stage: Stage) -> Evidence:
     """Ask the daemon for everything."""
-    events = await _all(stage, "events")
+    events = await all_rows(stage, "events")
     return Evidence(
         loaded=stage.loaded,
         played=tuple(stage.director.played),
         tasks=[await stage.task(each) for each in stage.tasks],
         events=events,
-        notices=await _all(stage, "notices"),
+        notices=await all_rows(stage, "notices"),
         chains=(await stage.get("/status"))["chains"],
         audit=await stage.get("/audit"),
         entries=spent_by_runs(stage.folders.ledger),
-        holds=tuple(_holds(events)),
+        holds=tuple(holds_of(events)),
         leaps=tuple(stage.leaps),
         now_ms=stage.now_ms(),
         own_rules=frozenset(rule.id for rule in (*stage.loaded.service.signals, *stage.loaded.added)),
         bumped=frozenset(stage.bumped),
+        cancelled=frozenset(stage.cancelled),
     )
 
 
-async def _all(stage: Stage, name: str) -> list[Json]:
+async def all_rows(stage: Stage, name: str) -> list[Json]:
     """Every row of a list that is told by pages."""
     found: list[Json] = []
     while True:
@@ -107,7 +110,7 @@ async def _all(stage: Stage, name: str) -> list[Json]:
             return found
 
 
-def _holds(events: Sequence[Json]) -> list[Held]:
+def holds_of(events: Sequence[Json]) -> list[Held]:
     """Every hold there was, in the order they were placed."""
     open_: dict[tuple[str, str], dict[str, Any]] = {}
     found: list[dict[str, Any]] = []

@@ -100,7 +100,7 @@ def _tasks(evidence: Evidence) -> Iterator[Breach]:
     for task in evidence.tasks:
         runs, code, chain = task["runs"], task["reason_code"], evidence.loaded.plan.chains[task["chain"]]
         failed = {run["tier"] for run in runs if run["failure"]}
-        if task["state"] == "done":
+        if task["state"] == "done" or (task["state"] == "cancelled" and task["id"] in evidence.cancelled):
             continue
         name = f"task {task['id']} of {chain.name}"
         if task["state"] != "failed":

@@ -13,13 +13,15 @@ import anyio
 from locum.clock import SystemClock
 from locum.config.load import Loaded
 from locum.drill import report
+from locum.drill.acts import tidy
 from locum.drill.evidence import gather
 from locum.drill.judge import judge
 from locum.drill.promises import NO_TASK_LOST, OUTLIVE, Breach
 from locum.drill.report import Result
 from locum.drill.scenarios import SCENARIOS, Scenario
-from locum.drill.stage import SERVE, BrokenPromiseError, Stage, remove, staged
+from locum.drill.stage import SERVE, BrokenPromiseError, Stage, UsedUpError, remove, staged
 from locum.errors import LocumError, StateError, UsageError
+from locum.policy.plan import Chain
 
 _LONGEST_PATH = 60
 """Bytes that the path of a world may have, for the sockets in it to have addresses."""
@@ -109,15 +111,25 @@ async def _rehearse(
             with anyio.fail_after(_LONGEST):
                 await stage.start()
                 for chain in stage.chains.values():
-                    await scenario.play(stage, chain)
+                    await _act(stage, scenario, chain)
         except BrokenPromiseError as error:
             breaches.append(Breach(error.promise, error.detail))
         except TimeoutError:
             breaches.append(Breach(NO_TASK_LOST, f"it did not end in {_LONGEST:.0f} s"))
-        for gate in stage.director.gates.values():
-            gate.set()
+        stage.director.calm()
         result = await _judged(stage, scenario, breaches)
     return replace(result, seconds=SystemClock().monotonic() - began)
+
+
+async def _act(stage: Stage, scenario: Scenario, chain: Chain) -> None:
+    """One scenario with one chain, as far as the tokens go that it may spend at all."""
+    try:
+        await scenario.play(stage, chain)
+    except UsedUpError:
+        await tidy(stage, chain)
+        stage.notes.append(
+            f"{chain.name} was not rehearsed further: what it may spend is used up until somebody raises a limit"
+        )
 
 
 async def _judged(stage: Stage, scenario: Scenario, breaches: list[Breach]) -> Result:

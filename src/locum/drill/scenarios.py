@@ -51,11 +51,13 @@ async def calm(stage: Stage, chain: Chain) -> None:
     path = stage.folders.config
     good = path.read_bytes()
     path.write_bytes(good.replace(b'"failover"', b'"fialover"', 1))
-    result = await stage.post("/reload")
-    if result["result"] == "applied" or not result["problems"]:
-        raise BrokenPromiseError(LAST_GOOD, f"a misspelled service.json was {result['result']}")
-    await do(stage, chain.name)
-    path.write_bytes(good)
+    try:
+        result = await stage.post("/reload")
+        if result["result"] == "applied" or not result["problems"]:
+            raise BrokenPromiseError(LAST_GOOD, f"a misspelled service.json was {result['result']}")
+        await do(stage, chain.name)
+    finally:
+        path.write_bytes(good)
     await stage.post("/reload")
 
 
@@ -150,9 +152,10 @@ async def _refused(stage: Stage, chain: Chain) -> None:
 
 async def budget(stage: Stage, chain: Chain) -> None:
     """Every budget is used up, tier by tier, and then the one that halts."""
+    over: set[str] = set()
     for _ in range(_MOST_RUNS):
         tier = (await stage.standing(chain.name))["active_tier"]
-        open_ = _open(stage, chain, tier) if tier else []
+        open_ = [each for each in (_open(stage, chain, tier) if tier else []) if each.id not in over]
         if not open_:
             break
         factor = _factor(stage, tier, open_)
@@ -161,6 +164,7 @@ async def budget(stage: Stage, chain: Chain) -> None:
         stage.director.factors[tier] = factor
         await do(stage, chain.name)
         stage.director.factors.clear()
+        over |= {each.id for each in open_ if _crossed(stage, each)}
     for tier_ in chain.tiers:
         stage.director.factors[tier_.name] = 1
     if not (await stage.standing(chain.name))["exhausted"]:
@@ -169,6 +173,12 @@ async def budget(stage: Stage, chain: Chain) -> None:
     if not (await stage.standing(chain.name))["exhausted"]:
         await do(stage, chain.name)
     stage.director.factors.clear()
+
+
+def _crossed(stage: Stage, budget: Budget) -> bool:
+    """Whether the last run used a budget up, even if its window has moved on since."""
+    played = sorted(stage.director.played, key=lambda each: each.at_ms)
+    return crossing(budget, spent_on(budget, played, played[-1].at_ms)) is not None
 
 
 def _open(stage: Stage, chain: Chain, tier: str) -> list[Budget]:
@@ -200,27 +210,33 @@ def _factor(stage: Stage, tier: str, open_: list[Budget]) -> int | None:
 
 async def kill(stage: Stage, chain: Chain) -> None:
     """Kill -9 in mid-run: agents that end later, or while there is no daemon; and while something is held."""
-    first = chain.tiers[0].name
-    task = await _killed(stage, chain, first, ends_alone=False)
+    task = await _killed(stage, chain, ends_alone=False)
     states = [run["state"] for run in task["runs"]]
     if states != ["succeeded"]:
         raise BrokenPromiseError(OUTLIVE, f"a run that lived on was not adopted: {', '.join(states)}")
     stage.director.faults.update(playable(stage, but_last(chain)[:1], Fault("quota")))
-    await _killed(stage, chain, first, ends_alone=True)
+    await _killed(stage, chain, ends_alone=True)
     stage.director.faults.clear()
     before = await stage.holds()
     await stage.kill()
     await stage.start()
-    if await stage.holds() != before:
+    after, now_ms = await stage.holds(), stage.now_ms()
+    lasting = {key: until for key, until in before.items() if until is None or until > now_ms}
+    if not lasting.items() <= after.items() <= before.items():
         raise BrokenPromiseError(OUTLIVE, "what was held before a kill is not what is held after it")
     await come_back(stage)
     if (await do(stage, chain.name))["state"] != "done":
         raise BrokenPromiseError(NO_TASK_LOST, f"no task of {chain.name} is done after all that")
 
 
-async def _killed(stage: Stage, chain: Chain, tier: str, *, ends_alone: bool) -> Json:
-    """A task in whose middle the daemon is killed; its agent ends before the next daemon starts, or after."""
-    gate = stage.director.gates[tier] = anyio.Event()
+async def _killed(stage: Stage, chain: Chain, *, ends_alone: bool) -> Json:
+    """A task in whose middle the daemon is killed; its agent ends before the next daemon starts, or after.
+
+    It runs wherever it can: a budget may have taken the chain off its first tier by now.
+    """
+    await acts.make_room(stage, chain.name)
+    gate = anyio.Event()
+    stage.director.gates.update({tier.name: gate for tier in chain.tiers})
     task = await stage.submit(chain.name)
     played = await on_stage(stage, task, OUTLIVE)
     await anyio.sleep(_NOTICED)
@@ -228,7 +244,7 @@ async def _killed(stage: Stage, chain: Chain, tier: str, *, ends_alone: bool) ->
     if ends_alone:
         gate.set()
         await stage.until(lambda: played.ended is not None, OUTLIVE, "an agent without a daemon did not end")
-    stage.director.gates.pop(tier)
+    stage.director.gates.clear()
     await stage.start()
     gate.set()
     return await finish(stage, chain.name, task)

@@ -15,13 +15,18 @@ from locum.policy.window import Block, Lifetime, Rolling, window_at
 from locum.words import iso
 
 _SLACK_MS = 5_000
+_SHORT_MS = 60_000
+"""How long a window must be for it to be plain what is in it together. A shorter one turns while a run is at work, and
+then that depends on how busy the host is.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the ledger wrote down of a run at one time."""
+    """What the ledger wrote down of a run at one time. `at_ms`: the moment it counts at (epoch milliseconds)."""
 
     played: Played
+    at_ms: int
     tokens: Tokens
 
     @property
@@ -33,11 +38,6 @@ class Entry:
     def chain(self) -> str:
         """What it ran for."""
         return self.played.chain
-
-    @property
-    def at_ms(self) -> int:
-        """When its run began."""
-        return self.played.at_ms
 
 
 _S = TypeVar("_S", Played, Entry)
@@ -69,7 +69,9 @@ def crossing(budget: Budget | Threshold, played: Sequence[_S]) -> _S | None:
 
 def used_up(evidence: Evidence) -> dict[str, list[Played]]:
     """The runs that used up each budget that was, by its id."""
-    found = {budget.id: crossings(budget, _entries(evidence)) for budget in evidence.loaded.plan.budgets}
+    held = {hold.budget for hold in evidence.holds}
+    looked_at = [each for each in evidence.loaded.plan.budgets if not _is_short(each) or each.id in held]
+    found = {budget.id: crossings(budget, _entries(evidence)) for budget in looked_at}
     return {budget: runs for budget, runs in found.items() if runs}
 
 
@@ -80,10 +82,15 @@ def budgets(evidence: Evidence) -> Iterator[str]:
     yield from _alerts(evidence)
     earned: list[Held] = []
     for budget in evidence.loaded.plan.budgets:
+        held = [hold for hold in evidence.holds if hold.budget == budget.id]
+        if _is_short(budget):
+            earned += held
+            yield from _short(evidence, budget, played, held)
+            continue
         expected = crossed.get(budget.id, [])
         if budget.acts:
             for each in expected:
-                found = [hold for hold in evidence.holds if hold.budget == budget.id and _is_of(hold, each)]
+                found = [hold for hold in held if _is_of(hold, each)]
                 earned += found
                 yield from _hold(evidence, budget, each, played, found)
     for hold in evidence.holds:
@@ -92,7 +99,7 @@ def budgets(evidence: Evidence) -> Iterator[str]:
 
 
 def _entries(evidence: Evidence) -> list[Entry]:
-    return [Entry(each, tokens) for run, tokens in evidence.entries for each in evidence.of_run(run)[:1]]
+    return [Entry(each, at_ms, tokens) for run, at_ms, tokens in evidence.entries for each in evidence.of_run(run)[:1]]
 
 
 def _alerts(evidence: Evidence) -> Iterator[str]:
@@ -107,7 +114,7 @@ def _alerts(evidence: Evidence) -> Iterator[str]:
         if isinstance(threshold.window, Rolling):
             reached = _apart(reached, threshold.window.length_ms)
         found = told.pop((threshold.owner, str(threshold.unit), threshold.at), 0)
-        if found != len(reached):
+        if found != len(reached) and not _is_short(threshold):
             what = f"{threshold.at:,} {threshold.unit} of {threshold.owner} (limit {threshold.limit:,})"
             yield f"{what} were reached {len(reached)} times, and that was told {found} times"
     yield from (f"nobody asked to be told of {at} {unit} of {owner}" for owner, unit, at in told)
@@ -120,6 +127,27 @@ def _apart(reached: list[Played], length_ms: int) -> list[Played]:
         if not found or each.at_ms >= found[-1].at_ms + length_ms:
             found.append(each)
     return found
+
+
+def _is_short(budget: Budget | Threshold) -> bool:
+    return isinstance(budget.window, Rolling | Block) and budget.window.length_ms <= _SHORT_MS
+
+
+def _short(evidence: Evidence, budget: Budget, played: list[Played], held: list[Held]) -> Iterator[str]:
+    """A budget over a short window: it may be used up whenever enough was spent about then, and holds for no longer."""
+    assert isinstance(budget.window, Rolling | Block)
+    length_ms, mine = budget.window.length_ms, [each for each in played if counts(budget, each)]
+    for hold in held:
+        about = [
+            each for each in mine if each.at_ms <= hold.since_ms <= (each.ended_ms or 0) + length_ms + 4 * _SLACK_MS
+        ]
+        enough = budget.weights.reached(sum((each.tokens for each in about), NO_TOKENS), budget.limit)
+        if not enough or hold.target not in {_target(budget, each.tier) for each in about}:
+            yield f"{hold.target} was held for {hold.budget} at {iso(hold.since_ms)}, which was not used up then"
+        ended_ms = hold.ended_ms or evidence.now_ms
+        last_ms = max((each.ended_ms or 0 for each in mine if each.at_ms <= ended_ms), default=hold.since_ms)
+        if hold.until_ms is None or hold.until_ms > max(last_ms, hold.since_ms) + length_ms + _SLACK_MS:
+            yield f"the hold of the budget {budget.id} ends {iso(hold.until_ms)}, and its window is over before"
 
 
 def crossings(budget: Budget | Threshold, entries: Sequence[Entry]) -> list[Played]:
@@ -142,14 +170,10 @@ def _is_of(hold: Held, crossed: Played) -> bool:
 def _hold(
     evidence: Evidence, budget: Budget, crossed: Played, played: list[Played], found: list[Held]
 ) -> Iterator[str]:
-    targets = {
-        Brake.CHAIN: f"rung:{budget.owner}/{crossed.tier}",
-        Brake.TIER: f"tier:{budget.owner}",
-        Brake.HALT: f"chain:{budget.owner}",
-    }
-    if [hold.target for hold in found] != [targets[budget.brake]]:
+    target = _target(budget, crossed.tier)
+    if [hold.target for hold in found] != [target]:
         held = [hold.target for hold in found] or "nothing"
-        yield f"the budget {budget.id} was used up on {crossed.tier}, and held {held}, not {targets[budget.brake]}"
+        yield f"the budget {budget.id} was used up on {crossed.tier}, and held {held}, not {target}"
         return
     least, most = _until(evidence, budget, crossed, played)
     until_ms = found[0].until_ms
@@ -157,6 +181,15 @@ def _hold(
         yield f"the hold of the budget {budget.id} ends {iso(until_ms)}, and should end {iso(least) or 'never'}"
     elif until_ms is not None and least is not None and not least <= until_ms <= (most or least):
         yield f"the hold of the budget {budget.id} ends {iso(until_ms)}, and its window {iso(least)} to {iso(most)}"
+
+
+def _target(budget: Budget, tier: str) -> str:
+    """What a budget holds that was used up on that tier."""
+    return {
+        Brake.CHAIN: f"rung:{budget.owner}/{tier}",
+        Brake.TIER: f"tier:{budget.owner}",
+        Brake.HALT: f"chain:{budget.owner}",
+    }[budget.brake]
 
 
 def _until(evidence: Evidence, budget: Budget, crossed: Played, played: list[Played]) -> tuple[int | None, int | None]:

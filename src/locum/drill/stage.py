@@ -54,10 +54,14 @@ class BrokenPromiseError(LocumError):
         self.promise = promise
 
 
+class UsedUpError(Exception):
+    """Every tier of a chain is held until somebody raises a limit, so that nothing more can be rehearsed with it."""
+
+
 @dataclass
 class Stage:
     """A world that is running. `leaps` are the leaps of its clock (from, to; epoch milliseconds); `bumped` the targets
-    that were held by hand.
+    that were held by hand; `cancelled` the tasks that were.
     """
 
     folders: Folders
@@ -72,6 +76,7 @@ class Stage:
     leaps: list[tuple[int, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     bumped: set[str] = field(default_factory=set)
+    cancelled: set[str] = field(default_factory=set)
     began_ms: int = 0
     kills: int = 0
     _daemon: SystemChild | None = None

@@ -24,12 +24,13 @@ def run_named(ledger: Path, run: str) -> Run | None:
     return next(iter(_runs(ledger, "run", id=run)), None)
 
 
-def spent_by_runs(ledger: Path) -> tuple[tuple[str, Tokens], ...]:
-    """Every entry of a run, in the order of the ledger: the run and what it adds. For ledgers of a short life.
+def spent_by_runs(ledger: Path) -> tuple[tuple[str, int, Tokens], ...]:
+    """Every entry of a run, in the order of the ledger: the run, the moment it counts at (epoch milliseconds) and what
+    it adds. For ledgers of a short life.
 
     Raises StateError when the file cannot be read.
     """
-    return tuple((run, Tokens(*tokens)) for run, *tokens in _rows(ledger, "spent_by_runs"))
+    return tuple((run, at_ms, Tokens(*tokens)) for run, at_ms, *tokens in _rows(ledger, "spent_by_runs"))
 
 
 def _runs(ledger: Path, query: str, **values: object) -> tuple[Run, ...]:

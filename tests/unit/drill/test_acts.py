@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from locum.drill.acts import doubted, finish
+from locum.drill.costs import COSTS, target_of
 from locum.drill.scenarios import at_a_time
 from locum.policy.failure import FailureKind
 from locum.policy.plan import Chain, Tier
@@ -89,23 +90,24 @@ def test_a_tier_that_came_back_is_doubted_until_it_has_worked(played, doubtful):
     """Told from what was played, oldest first: only what the last failure had held has to be disproved, and only a
     success of just that disproves it.
     """
-    assert doubted(after(played), Chain("default", (FIRST, SAME, OTHER))) is doubtful
+    chain = Chain("default", (FIRST, SAME, OTHER))
+    tiers = {each.name: each for each in chain.tiers}
+    assert doubted(chain, tiers, *after(played, tiers)) is doubtful
 
 
-def test_a_failure_that_its_chain_does_not_act_on_leaves_no_doubt():
-    """A kind that is not among the triggers of the chain that it happened in has held nothing."""
-    indifferent = Chain("default", (FIRST,), triggers=frozenset({AUTH}))
-    assert not doubted(after([("first", QUOTA)], indifferent), indifferent)
-    assert doubted(after([("first", QUOTA), ("first", AUTH)], indifferent), indifferent)
+def test_what_held_nothing_leaves_no_doubt():
+    """A failure that its chain does not act on, or that a try in place was the answer to, is no hold to disprove."""
+    chain = Chain("default", (FIRST,))
+    _, played = after([("first", THROTTLE)], {"first": FIRST})
+    assert not doubted(chain, {"first": FIRST}, [], played)
 
 
-def after(played, chain=None):
-    """A stage on which these were played, each as (tier, failure)."""
-    chain = chain or Chain("default", (FIRST, SAME, OTHER))
-    return SimpleNamespace(
-        loaded=SimpleNamespace(plan=SimpleNamespace(tiers={each.name: each for each in (FIRST, SAME, OTHER)})),
-        director=SimpleNamespace(
-            played=[SimpleNamespace(tier=tier, kind=kind, chain="default") for tier, kind in played]
-        ),
-        chains={"default": chain},
-    )
+def after(played, tiers):
+    """The holds that these failures placed, each over by the next, and the runs: each as (tier, failure)."""
+    runs = [SimpleNamespace(tier=tier, kind=kind, ended_ms=number * 10) for number, (tier, kind) in enumerate(played)]
+    holds = [
+        SimpleNamespace(target=target_of(each.kind, tiers[each.tier]), kind=each.kind, ended_ms=each.ended_ms + 5)
+        for each in runs
+        if each.kind and not COSTS[each.kind].soft
+    ]
+    return holds, runs

@@ -110,7 +110,7 @@ def test_a_budget_was_used_up_by_the_run_whose_entry_came_to_the_limit(tmp_path,
     runs = {"g": played("g", "1", AT_MS, AT_MS + 200), "q": played("q", "2", AT_MS + 50, AT_MS + 100)}
     told = loaded(tmp_path, usage_threshold_tokens=1_000, usage_reset=window)
     parts = {tier: SPENT if order.count(tier) == 1 else Tokens(input=300) for tier in runs}
-    entries = [(runs[tier].run, parts[tier]) for tier in order]
+    entries = [(runs[tier].run, AT_MS + 60 + number, parts[tier]) for number, tier in enumerate(order)]
     notices = [crossed_at(at) for at in (80, 90, 100)]
     for tier in "gq":
         budget = told.plan.budgets[0]
@@ -143,9 +143,32 @@ def test_a_threshold_that_is_told_too_often_or_never_is_noticed(tmp_path, told_a
     )
     notices = [crossed_at(at) for at in told_at] + [crossed_at(600, unit="tokens")]
     run = played("g", "1", AT_MS, AT_MS + 200)
-    found = list(budgets(evidence(config, [run], entries=[(run.run, SPENT)], notices=notices)))
+    found = list(budgets(evidence(config, [run], entries=[(run.run, AT_MS, SPENT)], notices=notices)))
     assert bool(found) == bool(says), found
     assert says is None or any(says in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("target", "spent", "until_after_ms", "right"),
+    [
+        ("rung:default/g", 600, 1_000, True),
+        ("rung:default/g", 100, 1_000, False),  # not so much was spent about then
+        ("rung:default/q", 600, 1_000, False),  # not where it was spent
+        ("rung:default/g", 600, 3_600_000, False),  # the window is over long before
+        ("rung:default/g", 600, None, False),
+    ],
+)
+@pytest.mark.parametrize("window", ["rolling", "block"])
+def test_a_budget_over_a_second_may_be_used_up_by_run_after_run(tmp_path, window, target, spent, until_after_ms, right):
+    """It holds again and again, seconds apart: each hold is fine if enough was spent there then, and it is short."""
+    told = loaded(tmp_path, usage_threshold_tokens=500, usage_reset={window: "1s"})
+    runs, found = [], []
+    for number, at_ms in enumerate((AT_MS, AT_MS + 2_000, AT_MS + 4_000)):
+        run = played("g", str(number), at_ms, at_ms + 900)
+        runs.append(replace(run, part=replace(run.part, tokens=Tokens(input=spent))))
+        until_ms = at_ms + 800 + until_after_ms if until_after_ms else None
+        found.append(held(target, "token_budget", at_ms + 800, until_ms, at_ms + 1_900, "chain:default"))
+    assert (not list(budgets(evidence(told, runs, found)))) == right
 
 
 @pytest.mark.parametrize("name", [each.name for each in SCENARIOS])
@@ -153,14 +176,14 @@ def test_a_scenario_in_which_nothing_was_played_was_not_rehearsed(tmp_path, name
     """No run at all shows nothing; runs that went well show nothing of failures, and nothing of budgets."""
     shown, well = scenario(name).shown, [played("g", "1", AT_MS, AT_MS + 100)]
     assert not shown(evidence(loaded(tmp_path), []))
-    assert shown(evidence(loaded(tmp_path), well, entries=[("1", SPENT)])) == (name in ("calm", "kill"))
+    assert shown(evidence(loaded(tmp_path), well, entries=[("1", AT_MS, SPENT)])) == (name in ("calm", "kill"))
 
 
 def test_a_budget_is_rehearsed_when_it_was_used_up(tmp_path):
     """A budget that is set and not reached has shown nothing."""
     well, shown = [played("g", "1", AT_MS, AT_MS + 100)], scenario("budget").shown
-    assert shown(evidence(loaded(tmp_path, usage_threshold_tokens=600), well, entries=[("1", SPENT)]))
-    assert not shown(evidence(loaded(tmp_path, usage_threshold_tokens=601), well, entries=[("1", SPENT)]))
+    assert shown(evidence(loaded(tmp_path, usage_threshold_tokens=600), well, entries=[("1", AT_MS, SPENT)]))
+    assert not shown(evidence(loaded(tmp_path, usage_threshold_tokens=601), well, entries=[("1", AT_MS, SPENT)]))
 
 
 def test_a_failure_is_rehearsed_when_it_was_played(tmp_path):

@@ -29,7 +29,7 @@ ON CONFLICT (scope, hour_ms) DO UPDATE SET
 
 -- name: spent_by_runs
 -- Everything that runs have spent, in the order in which it was written down.
-SELECT run, input, output, cache_read, cache_write FROM entry WHERE run IS NOT NULL ORDER BY seq;
+SELECT run, at_ms, input, output, cache_read, cache_write FROM entry WHERE run IS NOT NULL ORDER BY seq;
 
 -- name: sum_buckets
 -- The total of a scope over whole hours.
