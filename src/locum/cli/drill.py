@@ -38,7 +38,7 @@ def drill_(ctx: click.Context, *, config: str | None, scenarios: Sequence[str], 
     """Rehearse the failover of service.json: agents are played by stand-ins, things go wrong, and time runs fast.
 
     A real daemon runs on a scratch state. Nothing of yours is started, read or changed but service.json, which is
-    read. Exit code 1 when a promise is broken.
+    read. Exit code 1 when a promise is broken. Ctrl-C stops it at once and leaves nothing behind.
     """
     from locum.config.load import load
     from locum.drill import report
@@ -51,7 +51,7 @@ def drill_(ctx: click.Context, *, config: str | None, scenarios: Sequence[str], 
         for line in report.lines(result, whole=timeline):
             click.echo(_shown(line))
 
-    results = drill(load(path, environ), environ, scenarios, told=_silent if as_json else told)
+    results = drill(load(path, environ), environ, scenarios, told=_silent if as_json else told, stopping=_stopping)
     if as_json:
         print_json(report.as_json(os.fspath(path), results))
     else:
@@ -62,6 +62,11 @@ def drill_(ctx: click.Context, *, config: str | None, scenarios: Sequence[str], 
 
 def _silent(_: Any) -> None:
     """Programs are told everything at the end."""
+
+
+def _stopping() -> None:
+    """Said before what is rehearsed is taken away, which may take a moment."""
+    click.echo("Stopping: daemons, stand-ins and scratch folders are being removed.", err=True)
 
 
 def _shown(line: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -28,6 +30,8 @@ _LONGEST_PATH = 60
 _LONGEST = 600.0
 """Real seconds after which a scenario has failed whatever it is waiting for."""
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 Told = Callable[[Result], None]
 
 
@@ -37,24 +41,36 @@ def drill(
     names: Sequence[str] = (),
     *,
     told: Told = lambda _: None,
+    stopping: Callable[[], None] = lambda: None,
     serve: Sequence[str] = SERVE,
 ) -> list[Result]:
     """Rehearse `loaded` in these scenarios (none named: all), and say what came of each, in their order.
 
-    `told` hears of each as soon as it is over; `serve` is what is started as the daemon.
+    `told` hears of each as soon as it is over, `stopping` of an interrupt before anything is taken away; `serve` is
+    what is started as the daemon.
 
     Raises:
         UsageError: there is no such scenario.
         StateError: there is nowhere to keep a rehearsal.
+        KeyboardInterrupt: it was told to stop, and nothing of it is left.
+        OSError: what `told` raised, and nothing is left then either.
 
     """
     scenarios = chosen(names)
     top = _scratch()
+    plays = partial(_rehearse, loaded, environ, serve=tuple(serve))
     try:
-        found: dict[str, Result] = anyio.run(_play, loaded, environ, scenarios, top, told, tuple(serve))
+        found: dict[str, Result] = anyio.run(_play, plays, scenarios, top, told, stopping)
+    except ExceptionGroup as many:
+        raise _first(many) from many.__cause__
     finally:
         remove(top)
     return [found[each.name] for each in scenarios]
+
+
+def _first(error: Exception) -> Exception:
+    """What went wrong first, of things that may have gone wrong side by side."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
 def chosen(names: Sequence[str]) -> tuple[Scenario, ...]:
@@ -79,30 +95,45 @@ def _scratch() -> Path:
 
 
 async def _play(
-    loaded: Loaded,
-    environ: Mapping[str, str],
+    plays: Callable[[Scenario, Path], Awaitable[Result]],
     scenarios: Sequence[Scenario],
     top: Path,
     told: Told,
-    serve: Sequence[str],
+    stopping: Callable[[], None],
 ) -> dict[str, Result]:
+    """Some scenarios at a time, until all are over or somebody has had enough."""
     found: dict[str, Result] = {}
     places = anyio.CapacityLimiter(max(2, len(os.sched_getaffinity(0))))
+    enough = False
 
     async def one(scenario: Scenario) -> None:
         async with places:
-            result = found[scenario.name] = await _rehearse(loaded, environ, scenario, top / scenario.name, serve)
+            result = found[scenario.name] = await plays(scenario, top / scenario.name)
         remove(top / scenario.name)
         told(result)
 
-    async with anyio.create_task_group() as group:
-        for each in scenarios:
-            group.start_soon(one, each)
+    async def interrupted(scope: anyio.CancelScope) -> None:
+        nonlocal enough
+        async for _ in signals:
+            if not enough:
+                enough = True
+                stopping()
+                scope.cancel()
+
+    with anyio.open_signal_receiver(*_INTERRUPTS) as signals:
+        async with anyio.create_task_group() as watch:
+            async with anyio.create_task_group() as group:
+                watch.start_soon(interrupted, group.cancel_scope)
+                for each in scenarios:
+                    group.start_soon(one, each)
+            watch.cancel_scope.cancel()
+    if enough:
+        raise KeyboardInterrupt
     return found
 
 
 async def _rehearse(
-    loaded: Loaded, environ: Mapping[str, str], scenario: Scenario, top: Path, serve: Sequence[str]
+    loaded: Loaded, environ: Mapping[str, str], scenario: Scenario, top: Path, *, serve: Sequence[str]
 ) -> Result:
     """One scenario with every chain, one after the other, and what is to be said of it."""
     began, breaches = SystemClock().monotonic(), list[Breach]()

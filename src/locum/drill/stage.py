@@ -31,14 +31,13 @@ from locum.policy.window import Calendar, window_at
 from locum.store.peek import run_named
 from locum.words import from_iso
 
-TERM, KILL = 15, 9
+KILL = 9
 SERVE = (sys.executable, "-m", "locum.drill.serve")
 """What is started as the daemon; its arguments follow."""
 PATIENCE = 30.0
 """Real seconds in which anything must have happened."""
 LOOK_EVERY = 0.02
 _LOG_KEPT = 256 << 10
-_STOP_GRACE = 10.0
 _CALM_MS = 20 * 60_000
 _SETTLED = 0.35
 """Real seconds in which the daemon has read what a silent agent said last."""
@@ -130,16 +129,19 @@ class Stage:
         await self._gone.wait()
 
     async def stop(self) -> None:
-        """End it, and whatever is left of the agents."""
-        if self._daemon is not None:
-            for number in (TERM, KILL):
-                signal_group(self._daemon.pid, number)
-                with anyio.move_on_after(_STOP_GRACE):
-                    await self._gone.wait()
-                    break
-            processes = SystemProcesses()
-            for each in self.director.on_stage:
-                await processes.sweep(each.run)
+        """End it at once, and whatever is left of the agents: nothing here is worth the wait for a clean end.
+
+        Nobody else may watch the daemon any more.
+        """
+        if self._daemon is None:
+            return
+        if not self._gone.is_set():
+            signal_group(self._daemon.pid, KILL)
+            await self._daemon.wait()
+        processes = SystemProcesses()
+        for folder in (self.folders.state / "runs").glob("*"):
+            if not (folder / "exit").exists():
+                await processes.sweep(folder.name)
 
     # ── what is asked of it ──────────────────────────────────────────────────────────────────────────────
 
@@ -242,18 +244,20 @@ async def staged(original: Loaded, top: Path, environ: Mapping[str, str], serve:
     seats = Seats(loaded, known, ours)
     places = {name: seats.seat(name) for name in loaded.service.tier_entries}
     director = Director(loaded.plan.tiers, known, places, host_timezone(ours), clock)
-    async with anyio.create_task_group() as group:
-        await group.start(lambda task_status: director.serve(folders.director, task_status=task_status))
-        stage = Stage(folders, loaded, known, director, clock, group, tuple(serve), ours)
-        try:
+    stage: Stage | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(lambda task_status: director.serve(folders.director, task_status=task_status))
+            stage = Stage(folders, loaded, known, director, clock, group, tuple(serve), ours)
             _find_calm(stage)
             stage.began_ms = stage.now_ms()
             yield stage
-        finally:
-            with anyio.CancelScope(shield=True):
-                await stage.stop()
-            clock.close()
             group.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            if stage:
+                await stage.stop()
+        clock.close()
 
 
 def _find_calm(stage: Stage) -> None:
