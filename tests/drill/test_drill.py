@@ -130,6 +130,42 @@ def test_what_is_legal_and_odd_is_no_broken_promise(name: str, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("agents", "scenario", "failed", "not_played"),
+    [
+        (["claude-code", "gemini"], "cut", {"network"}, [("t0", "cut")]),  # only the last tier's agent can be cut off
+        (["copilot", "aider"], "hang", {"stalled"}, []),
+        (["copilot", "aider"], "lie", {"no_result"}, []),
+        (["copilot", "aider"], "cut", {"network"}, []),
+        (["copilot", "aider"], "quota-no-reset", {"usage_limit"}, [("t0", "quota-no-reset")]),
+    ],
+)
+def test_what_can_be_played_is(agents, scenario, failed, not_played, tmp_path: Path) -> None:
+    """A fault that some tier's agent can show is played there, on the last one too, and who cannot show it is named."""
+    path = tmp_path / "service.json"
+    tiers = [{"name": f"t{number}", "agent": agent} for number, agent in enumerate(agents)]
+    path.write_text(json.dumps({"failover": {"tiers": tiers}}))
+    (result,) = rehearse(path, scenario)
+    assert result.verdict is Verdict.PASS, told([result])
+    assert {hold.kind for hold in result.holds} == failed
+    assert list(result.unrehearsed) == not_played
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("tiers", [1, 2])
+def test_a_limit_without_an_end_holds_twice_as_long_the_second_time(tiers: int, tmp_path: Path) -> None:
+    """Also where the only tier is the one that fails: it fails again as soon as it is back, before anything succeeds."""
+    path = tmp_path / "service.json"
+    named = [{"name": f"t{number}", "agent": "command", "command": ["./x"]} for number in range(tiers)]
+    path.write_text(json.dumps({"failover": {"tiers": named}}))
+    (result,) = rehearse(path, "quota-no-reset")
+    assert result.verdict is Verdict.PASS, told([result])
+    assert [((hold.until_ms or 0) - hold.since_ms) // 60_000 for hold in result.holds] == [30, 60]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_broken_promise_fails_the_drill(mutant: str) -> None:
     """A daemon with one promise less does not pass, and the promise that is told is the one that it broke."""

@@ -49,7 +49,9 @@ async def finish(stage: Stage, chain: str, task: str, *, wait: bool = True) -> J
                 standing = await stage.standing(chain)
                 if standing["exhausted"] and not wait:
                     return found
-                if standing["exhausted"]:
+                if standing["exhausted"] and stage.still:
+                    stage.still -= 1
+                elif standing["exhausted"]:
                     stage.director.faults.clear()
                 if not await _next_return(stage) and _for_good(standing):
                     raise UsedUpError(chain)
@@ -78,6 +80,7 @@ def _for_good(standing: Json) -> bool:
 async def tidy(stage: Stage, chain: Chain) -> None:
     """Take everything back that was done to have a chain fail, wherever that broke off; what waits is cancelled."""
     stage.director.calm()
+    stage.still = 0
     await stage.post(f"/chains/{chain.name}/release", {"kind": "operator"})
     for task in stage.tasks:
         if (await stage.task(task))["state"] == "queued":
@@ -137,7 +140,8 @@ async def walk(stage: Stage, chain: Chain, faults: Mapping[str, Fault], *, round
 
     `times`: that often, each time as soon as the holds of the last have run out, with no success between.
     """
-    for _ in range(times):
+    stage.still = times - 1
+    while True:
         stage.director.faults.update(faults)
         await _stand_aside(stage, chain, faults)
         await _meet(stage, chain, rounds)
@@ -145,6 +149,9 @@ async def walk(stage: Stage, chain: Chain, faults: Mapping[str, Fault], *, round
         for tier in chain.tiers:
             await stage.post(f"/chains/{chain.name}/release", {"tier": tier.name, "kind": "operator"})
         await come_back(stage)
+        if not stage.still:
+            break
+        stage.still -= 1
     await prove(stage, chain)
 
 

@@ -16,7 +16,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from locum.agents.base import Agent, Seat
 from locum.clock import Clock, SystemClock
 from locum.drill.fresh import Now, Part, part_of
-from locum.drill.recordings import FAULTS, Recording, choose, success
+from locum.drill.recordings import FAULTS, Recording, choose, success, why_not
 from locum.policy.failure import FailureKind
 from locum.policy.plan import Tier
 from locum.policy.usage import Tokens
@@ -101,7 +101,7 @@ class Director:
         agent = self.tiers[tier].agent
         if choose(agent, FAULTS[fault]) is not None:
             return True
-        self.unrehearsed[tier, fault] = f"no run of {agent} was recorded that shows it"
+        self.unrehearsed[tier, fault] = why_not(agent, fault)
         return False
 
     def exact(self, tier: str) -> bool:

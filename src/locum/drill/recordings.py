@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,8 +48,21 @@ Choice = Callable[[Recording], bool]
 def recordings(agent: str) -> tuple[Recording, ...]:
     """Every recorded run of an agent, the most telling first."""
     folders = (path.parent for root in (CORPUS, OWN) for path in (root / agent).glob("*/expected.json"))
-    found = [_recording(agent, folder) for folder in folders]
-    return tuple(sorted(found, key=_rank))
+    found = sorted((_recording(agent, folder) for folder in folders), key=_rank)
+    well = next(filter(_went_well, found), None)
+    if well:
+        found += [made for name, made in _broken_off(well).items() if not any(map(FAULTS[name], found))]
+    return tuple(found)
+
+
+def _broken_off(well: Recording) -> Mapping[str, Recording]:
+    """What needs no words of the vendor's: a run that begins as this one did, and falls silent or ends with 0."""
+    first = "".join(well.out.splitlines(keepends=True)[:1])
+    begun = replace(well, out=first, err="", transcript="", tokens=NO_TOKENS)
+    return {
+        "hang": replace(begun, name=f"silent.{well.name}", exit=-15, kind=FailureKind.CRASH, hangs=True),
+        "lie": replace(begun, name=f"short.{well.name}", kind=FailureKind.NO_RESULT),
+    }
 
 
 def _rank(each: Recording) -> tuple[bool, bool, bool, int, str]:
@@ -75,7 +88,7 @@ FAULTS: Mapping[str, Choice] = {
     "quota-no-reset": lambda each: each.kind in _SPENT and each.reset_ms is None,
     "hang": lambda each: each.hangs and each.kind in _SOFT,
     "lie": lambda each: each.exit == 0 and each.kind is FailureKind.NO_RESULT and not each.hangs,
-    "cut": lambda each: each.name.startswith("cut") and each.kind is not None and not each.hangs,
+    "cut": lambda each: _is_cut(each) and each.kind is not None and not each.hangs,
     "overload": lambda each: each.kind in (FailureKind.OVERLOADED, FailureKind.SERVER_ERROR),
 }
 """What can be wrong with a tier, and the recorded runs that show it."""
@@ -83,11 +96,21 @@ FAULTS: Mapping[str, Choice] = {
 
 def success(agent: str) -> Recording | None:
     """A run of `agent` that went well and told what it spent, if one was recorded."""
+    return choose(agent, lambda each: _went_well(each) and bool(each.tokens)) or choose(agent, _went_well)
 
-    def fits(each: Recording) -> bool:
-        return each.kind is None and each.exit == 0 and not each.hangs and each.name.startswith("ok")
 
-    return choose(agent, lambda each: fits(each) and bool(each.tokens)) or choose(agent, fits)
+def why_not(agent: str, fault: str) -> str:
+    """Why a fault that no recorded run of `agent` shows cannot be played."""
+    over = choose(agent, lambda each: _is_cut(each) and each.kind is None) if fault == "cut" else None
+    return f"{agent} gets over it by itself ({over.name})" if over else f"no run of {agent} was recorded that shows it"
+
+
+def _went_well(each: Recording) -> bool:
+    return each.kind is None and each.exit == 0 and not each.hangs and each.name.startswith("ok")
+
+
+def _is_cut(each: Recording) -> bool:
+    return "cut" in each.name.replace("_", ".").split(".")
 
 
 def _recording(agent: str, folder: Path) -> Recording:

@@ -62,8 +62,12 @@ async def calm(stage: Stage, chain: Chain) -> None:
 
 
 async def fail(stage: Stage, chain: Chain, *, fault: str, rounds: int = 1, times: int = 1) -> None:
-    """Every tier but the last fails so, in `rounds` tasks, and that so many `times` in a row."""
-    faults = playable(stage, but_last(chain), Fault(fault))
+    """Every tier but the last fails so, in `rounds` tasks, and that so many `times` in a row.
+
+    Where none of them can, the last one does: it works again when its hold ends.
+    """
+    names = but_last(chain)
+    faults = playable(stage, names, Fault(fault)) or playable(stage, [chain.tiers[-1].name], Fault(fault))
     for part in _batched(faults.items(), at_a_time(fault, len(faults), stage.loaded.plan.attempts)):
         await walk(stage, chain, dict(part), rounds=rounds, times=times)
 

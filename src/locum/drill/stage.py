@@ -60,7 +60,8 @@ class UsedUpError(Exception):
 @dataclass
 class Stage:
     """A world that is running. `leaps` are the leaps of its clock (from, to; epoch milliseconds); `bumped` the targets
-    that were held by hand; `cancelled` the tasks that were.
+    that were held by hand; `cancelled` the tasks that were; `still` how often what is wrong is still so when the first
+    tier of a chain that waited comes back.
     """
 
     folders: Folders
@@ -78,6 +79,7 @@ class Stage:
     cancelled: set[str] = field(default_factory=set)
     began_ms: int = 0
     kills: int = 0
+    still: int = 0
     _daemon: SystemChild | None = None
     _gone: anyio.Event = field(default_factory=anyio.Event)
     _host: SystemClock = field(default_factory=SystemClock)

@@ -28,7 +28,7 @@ class Busy:
     """A stage whose daemon needs some looks before it notices that time has passed."""
 
     def __init__(self) -> None:
-        self.now_ms, self.looks = 0, 0
+        self.now_ms, self.looks, self.still = 0, 0, 0
         self.director = SimpleNamespace(on_stage=[])
         self.chains = {"default": SimpleNamespace(tiers=("one",))}
 

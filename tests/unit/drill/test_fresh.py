@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from locum.agents.base import End, Line, Mark, Signal, Source
 from locum.agents.registry import AGENTS
 from locum.drill.fresh import Now, part_of
-from locum.drill.recordings import FAULTS, Recording, choose, recordings, success
+from locum.drill.recordings import FAULTS, Recording, choose, recordings, success, why_not
+from locum.drill.scenarios import SCENARIOS
 from locum.policy.usage import Tokens, Usage
 
 AT_MS = round(datetime(2027, 2, 28, 21, 17, 3, tzinfo=UTC).timestamp() * 1000)
@@ -103,3 +106,37 @@ def test_the_end_of_a_limit_can_be_moved_where_it_is_told_exactly(agent: str, la
     plain = part_of(recording, now(recording)).reset_ms
     assert part.reset_ms == (plain or 0) + later_ms
     assert abs(read(recording, part, it.session)[0].reset_ms - part.reset_ms) <= 60_000
+
+
+def test_every_agent_can_fall_silent_and_end_too_early():
+    """Neither needs words of a vendor, so neither needs a recording; what was recorded goes first."""
+    for agent in AGENTS:
+        for fault in ("hang", "lie"):
+            found = choose(agent, FAULTS[fault])
+            assert found
+            seen = [
+                each
+                for each in recordings(agent)
+                if FAULTS[fault](each) and not each.name.startswith(("silent.", "short."))
+            ]
+            assert found == seen[0] if seen else not found.tokens
+
+
+@pytest.mark.parametrize(
+    ("agent", "fault", "why"),
+    [("claude-code", "cut", "by itself (live.cut)"), ("codex", "quota-no-reset", "no run of codex was recorded")],
+)
+def test_why_something_cannot_be_played(agent, fault, why):
+    """An agent that gets over it is told apart from one of which nothing is known."""
+    assert choose(agent, FAULTS[fault]) is None
+    assert why in why_not(agent, fault)
+
+
+def test_the_manual_says_what_cannot_be_played():
+    """Its table names every agent with every fault of a scenario that no run of it shows, and no other."""
+    manual = (Path(__file__).resolve().parents[3] / "docs/specs/drill.md").read_text()
+    told = re.findall(r"^\| `([\w-]+)` \| ((?:`[\w-]+`(?:, )?)+) \|", manual, re.MULTILINE)
+    faults = {each.name for each in SCENARIOS} & FAULTS.keys()
+    cannot = {agent: {fault for fault in faults if not choose(agent, FAULTS[fault])} for agent in AGENTS}
+    said = {agent: set(re.findall(r"`([\w-]+)`", names)) for agent, names in told if agent in AGENTS}
+    assert said == {agent: names for agent, names in cannot.items() if names}
