@@ -120,7 +120,8 @@ async def _play(
                 stopping()
                 scope.cancel()
 
-    with anyio.open_signal_receiver(*_INTERRUPTS) as signals:
+    heeded = [each for each in _INTERRUPTS if signal.getsignal(each) is not signal.SIG_IGN]  # not below nohup
+    with anyio.open_signal_receiver(*heeded) as signals:
         async with anyio.create_task_group() as watch:
             async with anyio.create_task_group() as group:
                 watch.start_soon(interrupted, group.cancel_scope)
