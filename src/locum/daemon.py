@@ -21,6 +21,7 @@ from locum.config.load import Loaded, load
 from locum.config.reload import Reloader
 from locum.engine.process import SystemProcesses
 from locum.engine.supervisor import Supervisor
+from locum.engine.tried import try_rules
 from locum.errors import ConflictError, StateError
 from locum.locks import try_lock
 from locum.store.ledger import Ledger
@@ -118,7 +119,10 @@ async def _run(supervisor: Supervisor, places: Places, environ: Mapping[str, str
         group.start_soon(keep, app, places.socket, listening, ready, closed)
         for warning in supervisor.loaded.warnings:
             log.warning("config_warning", problem=str(warning))
-        await supervisor.run()
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(try_rules, supervisor)
+            await supervisor.run()
+            beside.cancel_scope.cancel()
         notify(environ, "STOPPING=1")
         closed.set()
         group.cancel_scope.deadline = anyio.current_time() + 10

@@ -66,3 +66,26 @@ def test_a_rules_file_is_seen_and_a_broken_one_changes_nothing(earth: World) -> 
     earth.until(lambda: not problems(earth), "the mistake is forgotten")
     assert path_of(earth.do("moon"))[0] == ("one", "auth_error")
     path.unlink()
+
+
+def test_a_rule_that_nobody_proved_is_used_and_warned_of_once(earth: World) -> None:
+    """What the operator writes by hand is in force at once; what it breaks is logged once, however often it is read."""
+    path = earth.folder / "signals" / "wide.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('id = "wide"\nagent = "codex"\nkind = "auth_error"\npattern = ".+"\n')
+
+    def warned() -> int:
+        return earth.log.read_text().count("rule_breaks")
+
+    earth.until(warned, "it is warned of")
+    assert "rule wide (added) fails on " in earth.log.read_text()
+    other = path.with_name("other.txt")
+    for _ in range(3):
+        other.write_text("no rule")
+        assert earth.client.post("/reload")["result"] == "unchanged"
+    rules = json.loads(earth.run("signals", "list", "--json").stdout)["rules"]
+    assert "wide" in [rule["id"] for rule in rules]
+    assert not problems(earth)
+    assert warned() == 1
+    path.unlink()
+    earth.client.post("/reload")

@@ -88,6 +88,22 @@ def proofs(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     return tuple(trial for trial in trials if trial.wrong)
 
 
+def faults(wrong: Iterable[Trial], own: Iterable[Rule]) -> Iterator[str]:
+    """What went wrong with the user's `own` rules, one sentence a rule; of other rules only where all that is theirs.
+
+    `wrong` comes from `proofs` with these rules.
+    """
+    origins = {rule.id: rule.origin for rule in own}
+    by_rule: dict[str, list[Trial]] = {}
+    for trial in wrong:
+        by_rule.setdefault(trial.rule if trial.rule in origins else "", []).append(trial)
+    others = by_rule.pop("", [])
+    for name, (first, *more) in by_rule.items() or [("", others)] if by_rule or others else ():
+        whose = f"rule {name} ({origins[name]})" if name else f"with rules of your own, {first.rule or 'no rule'}"
+        many = f" (and {len(more):,} more)" if more else ""
+        yield f"{whose} fails on {first.what} {first.on!r}: {first.wrong}{many}"
+
+
 # ── recorded runs ────────────────────────────────────────────────────────────────────────────────────────────
 
 

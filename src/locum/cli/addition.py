@@ -15,7 +15,7 @@ import msgspec
 from locum.agents.own import own_rules
 from locum.agents.proof import SUCCESS, Trial, proofs, prove
 from locum.agents.registry import agents
-from locum.agents.replay import RECORDED_MS, Case, Held, cases
+from locum.agents.replay import RECORDED_MS, Case, Held
 from locum.agents.resets import parse_reset
 from locum.agents.rules import ADDED, SHIPPED, Rule, parse_rules, rules_for
 from locum.cli.recorded import written
@@ -23,21 +23,18 @@ from locum.config.added import FOLDER, SUFFIX, RuleFile, file_named, folder_of, 
 from locum.config.load import Loaded
 from locum.config.model import SignalRule
 from locum.config.problem import InvalidConfigError
-from locum.config.zone import is_zone
-from locum.engine.kept import meta_of, recorded
+from locum.engine.kept import CASES, cases_of, meta_of, recorded
 from locum.engine.redact import redactor
 from locum.engine.seats import Seats
 from locum.engine.spool import Spool
-from locum.errors import ConfigError, ConflictError, NotFoundError, StateError, UsageError
+from locum.errors import ConflictError, NotFoundError, StateError, UsageError
 from locum.files import read_regular
 from locum.places import state_dir
 from locum.policy.failure import Failure
 from locum.policy.task import Run
-from locum.policy.usage import TOKEN_TYPES
 from locum.store.peek import run_named
 from locum.words import count
 
-CASES = "cases"
 LARGEST_RULE = 64 << 10
 
 
@@ -48,38 +45,6 @@ class Kept:
     run: Run
     files: Mapping[str, bytes]
     meta: Mapping[str, Any]
-
-
-def cases_of(config: Path | None) -> tuple[Case, ...]:
-    """The recorded runs that come with locum, and those kept beside `config`. Raises ConfigError for a broken one."""
-    if config is None:
-        return cases()
-    folder = folder_of(config) / CASES
-    try:
-        kept = cases(folder)
-        for each in kept:
-            _must_be_sound(each)
-        return (*cases(), *kept)
-    except (OSError, ValueError, RecursionError) as error:
-        remedy = f"Take its rule out with `locum signals remove`, or remove the case from {folder}."
-        raise ConfigError(f"a kept case in {folder} cannot be read ({error})", remedy=remedy) from error
-
-
-def _must_be_sound(case: Case) -> None:
-    """Raise ValueError when somebody has edited a kept case into what was never a run."""
-    meta, expected = case.meta, case.expected
-    if not (isinstance(meta, dict) and isinstance(expected, dict) and meta.get("agent") in agents()):
-        raise ValueError(f"{case.folder} is of no agent")
-    sound = (
-        isinstance(meta.get("case"), str),
-        isinstance(meta.get("exit", ""), int | None),
-        isinstance(meta.get("ended_ms"), int),
-        is_zone(str(meta.get("timezone"))),
-        {"kind", "rule", "window", "reset", "lost_session", "usage"} <= set(expected),
-        set(expected.get("usage", ())) == set(TOKEN_TYPES),
-    )
-    if not all(sound):
-        raise ValueError(f"{case.folder} lacks something")
 
 
 def from_file(path: Path) -> dict[str, Any]:

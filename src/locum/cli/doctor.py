@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from locum.agents.base import Seat
+from locum.agents.own import own_rules
 from locum.agents.registry import AGENTS
 from locum.config.added import FOLDER
 from locum.config.load import Loaded
@@ -20,6 +21,7 @@ from locum.config.problem import Problem
 from locum.config.secrets import SecretError, resolve
 from locum.engine.inventory import login_of
 from locum.engine.seats import Seats
+from locum.errors import ConfigError
 from locum.notify.by_apprise import MISSING, is_there
 from locum.policy.failure import ALWAYS_ACT, DEFAULT_TRIGGERS, FailureKind
 from locum.policy.notice import Severity
@@ -44,10 +46,11 @@ def doubts(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
     )
     after = loaded.service.post_task
     missing = _program(str(_from_place(after.command[0], loaded)), "command", environ) if after else ()
+    after_tasks = (f"post_task: {doubt}" for doubt in missing)
     channels = (
         f"channel {each.name}: {doubt}" for each in loaded.service.notify for doubt in _channel(each, loaded, environ)
     )
-    return (*tiers, *_shared(loaded), *_sources(seats), *(f"post_task: {doubt}" for doubt in missing), *channels)
+    return (*tiers, *_shared(loaded), *_sources(seats), *after_tasks, *channels, *_rules(loaded))
 
 
 def _channel(channel: NotifyChannel, loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
@@ -60,6 +63,22 @@ def _channel(channel: NotifyChannel, loaded: Loaded, environ: Mapping[str, str])
             resolve(value, environ, loaded.place.folder)
         except SecretError as error:
             yield str(error)
+
+
+def _rules(loaded: Loaded) -> Iterator[str]:
+    """What the user's own rules tell wrongly: they were proved if they were added, and not if they were written."""
+    own = own_rules(loaded)
+    if not own:
+        return
+    from locum.agents.proof import faults, proofs, prove
+    from locum.engine.kept import cases_of
+
+    try:
+        wrong = proofs(prove(own, cases_of(loaded.path)))
+    except ConfigError as error:
+        yield f"rules of your own cannot be tried: {error}"
+        return
+    yield from (f"{fault}; `locum signals test` tells all that is wrong" for fault in faults(wrong, own))
 
 
 def _sources(seats: Seats) -> Iterator[str]:

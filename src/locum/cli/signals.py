@@ -68,7 +68,7 @@ def test_(ctx: click.Context, *, as_json: bool) -> None:
     from locum.agents.own import own_rules
     from locum.agents.proof import proofs, prove
     from locum.agents.score import scores, table
-    from locum.cli.addition import cases_of
+    from locum.engine.kept import cases_of
 
     loaded = _loaded(ctx.obj)
     trials = tuple(prove(own_rules(loaded) if loaded else (), cases_of(loaded.path if loaded else None)))

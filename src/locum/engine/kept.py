@@ -1,4 +1,4 @@
-"""A run whose files are still in the spool, made into a recorded case: what tells something, and its ends."""
+"""Recorded cases of one's own: made of a run in the spool (what tells something, and its ends), and read again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from locum.agents.base import Agent, Line, Signal, Source
-from locum.agents.replay import TAIL, TRANSCRIPT
+from locum.agents.registry import agents
+from locum.agents.replay import TAIL, TRANSCRIPT, Case, cases
+from locum.config.added import folder_of
+from locum.config.zone import is_zone
 from locum.engine.launch import remembered
 from locum.engine.redact import Redactor
 from locum.engine.runner import Bounds
 from locum.engine.spool import Spool, expand, tail_bytes
 from locum.engine.spool import Tail as File
+from locum.errors import ConfigError
 from locum.policy.task import Run
+from locum.policy.usage import TOKEN_TYPES
 
+CASES = "cases"
+"""The folder of kept runs, in that of the added rules."""
 LINES_KEPT = 500
 LONGEST_KEPT = 64 << 10
 """Bytes of a line that is kept: the longest failure that any agent has told is a few KB."""
@@ -74,3 +81,35 @@ def _tells(agent: Agent, line: Line, since_ms: int) -> bool:
         return False
     items = agent.read(Line(line.source, line.data, session=line.session, run_started_ms=since_ms))
     return any(isinstance(item, Signal) for item in items)
+
+
+def cases_of(config: Path | None) -> tuple[Case, ...]:
+    """The recorded runs that come with locum, and those kept beside `config`. Raises ConfigError for a broken one."""
+    if config is None:
+        return cases()
+    folder = folder_of(config) / CASES
+    try:
+        kept = cases(folder)
+        for each in kept:
+            _must_be_sound(each)
+        return (*cases(), *kept)
+    except (OSError, ValueError, RecursionError) as error:
+        remedy = f"Take its rule out with `locum signals remove`, or remove the case from {folder}."
+        raise ConfigError(f"a kept case in {folder} cannot be read ({error})", remedy=remedy) from error
+
+
+def _must_be_sound(case: Case) -> None:
+    """Raise ValueError when somebody has edited a kept case into what was never a run."""
+    meta, expected = case.meta, case.expected
+    if not (isinstance(meta, dict) and isinstance(expected, dict) and meta.get("agent") in agents()):
+        raise ValueError(f"{case.folder} is of no agent")
+    sound = (
+        isinstance(meta.get("case"), str),
+        isinstance(meta.get("exit", ""), int | None),
+        isinstance(meta.get("ended_ms"), int),
+        is_zone(str(meta.get("timezone"))),
+        {"kind", "rule", "window", "reset", "lost_session", "usage"} <= set(expected),
+        set(expected.get("usage", ())) == set(TOKEN_TYPES),
+    )
+    if not all(sound):
+        raise ValueError(f"{case.folder} lacks something")

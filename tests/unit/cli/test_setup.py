@@ -229,6 +229,47 @@ def test_serve_of_a_bad_file_starts_nothing(cli, tmp_path, monkeypatch):
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.parametrize("place", ["signals/wide.toml", "service.json"])
+def test_check_tries_rules_that_were_written_by_hand(cli, tmp_path, place):
+    """A rule that nobody proved is valid, and doubted with what it breaks; one that breaks nothing is no doubt."""
+    program(tmp_path, "mine")
+    service = {"failover": {"tiers": [{"name": "one", "agent": "command", "command": ["./mine"]}]}}
+    rule = {"id": "wide", "agent": "codex", "kind": "auth_error", "pattern": ".+"}
+
+    def check():
+        if place == "service.json":
+            service["signals"] = [rule]
+        else:
+            (tmp_path / "signals").mkdir(exist_ok=True)
+            (tmp_path / place).write_text("".join(f"{key} = '{value}'\n" for key, value in rule.items()))
+        (tmp_path / "service.json").write_text(json.dumps(service))
+        return cli("check")
+
+    found = check()
+    assert found.exit_code == 0
+    (doubt,) = found.stderr.splitlines()
+    origin = "service.json" if place == "service.json" else "added"
+    assert doubt.startswith(f"warning: rule wide ({origin}) fails on run 'codex/")
+    assert "it is told as auth_error, not " in doubt
+    assert doubt.endswith(" more); `locum signals test` tells all that is wrong")
+    rule["pattern"] = "The moon is full"
+    assert check().stderr == ""
+
+
+def test_check_says_when_rules_cannot_be_tried(cli, tmp_path):
+    """A kept run that somebody broke is a doubt as well, with its folder, and no end of the check."""
+    program(tmp_path, "mine")
+    rule = {"id": "moon", "agent": "codex", "kind": "auth_error", "pattern": "The moon is full"}
+    tiers = [{"name": "one", "agent": "command", "command": ["./mine"]}]
+    (tmp_path / "service.json").write_text(json.dumps({"failover": {"tiers": tiers}, "signals": [rule]}))
+    kept = tmp_path / "signals" / "cases" / "codex" / "moon"
+    kept.mkdir(parents=True)
+    (kept / "expected.json").write_text("{")
+    found = cli("check")
+    assert found.exit_code == 0
+    assert f"warning: rules of your own cannot be tried: a kept case in {tmp_path}/signals/cases" in found.stderr
+
+
 def test_a_chain_without_a_budget_is_not_said_to_ignore_one(cli, tmp_path):
     """A single tier with nothing to spend reads as what it is, not as a fault."""
     tier = {"name": "one", "agent": "command", "command": ["true"]}
