@@ -144,20 +144,21 @@ def texts(case: Case, reading: Reading) -> Iterator[tuple[Where, str]]:
 
 def _sentences(rule: Rule, cases: Sequence[Case]) -> Iterator[str]:
     """What the rule was made for: the line that it fits in its recorded run, and what somebody was told."""
-    case = _case_of(rule, cases)
+    case = case_of(rule, cases)
     if case is not None:
         found = (first_match([rule], where, text) for where, text in texts(case, case.replay()))
         yield from (match.line for match in [next(filter(None, found), None)] if match)
     yield from rule.said
 
 
-def _case_of(rule: Rule, cases: Sequence[Case]) -> Case | None:
+def case_of(rule: Rule, cases: Sequence[Case]) -> Case | None:
+    """The recorded run among `cases` that the rule names, if it is there."""
     return next((case for case in cases if rule.case and rule.case in (case.meta["case"], case.name)), None)
 
 
 def _named(rule: Rule, agent: str, cases: Sequence[Case], sentences: Sequence[str]) -> Iterator[Trial]:
     """That a rule names what proves it, and that this is there."""
-    case = _case_of(rule, cases)
+    case = case_of(rule, cases)
     wrong = ""
     if rule.origin == SHIPPED and not (rule.case or rule.said):
         wrong = "it names neither a recorded run (case) nor a sentence (said) that it is for"

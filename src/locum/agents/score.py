@@ -1,16 +1,20 @@
-"""How good the rules are over everything that is known: precision and recall, kind by kind."""
+"""How good the rules are over everything that is known: precision and recall, and what they rest on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from locum.agents.proof import SUCCESS, Trial, What
+from locum.agents.proof import SUCCESS, Trial, What, case_of
+from locum.agents.registry import AGENTS
+from locum.agents.replay import Case
+from locum.agents.rules import Rule, shipped
 from locum.policy.failure import FailureKind
 
 OVERALL = "all failures"
 _POSITIVE = (What.RUN, What.SENTENCE)
 HEAD = ("kind", "runs", "sentences", "left alone", "precision", "recall")
+BASIS_HEAD = ("rules for", "all", "with a recorded run", "only with a sentence", "with neither")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,50 @@ class Score:
     def recall(self) -> float | None:
         """Of all that is of this kind, how much was told so; None when nothing is."""
         return self.right / (self.runs + self.sentences) if self.runs + self.sentences else None
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What rules were made for: how many name a recorded run that is there, only a sentence, or neither.
+
+    A sentence is one that somebody cited, so such a rule was never seen to read what an agent writes around it.
+    """
+
+    whose: str
+    recorded: int
+    cited: int
+    neither: int
+
+    @property
+    def rules(self) -> int:
+        """How many there are."""
+        return self.recorded + self.cited + self.neither
+
+
+def basis(whose: str, rules: Iterable[Rule], cases: Sequence[Case]) -> Basis:
+    """What these rules were made for, each of them counted once."""
+    counts = [0, 0, 0]
+    for rule in {rule.id: rule for rule in rules}.values():
+        mine = [case for case in cases if rule.agent in ("*", case.agent)]
+        counts[0 if case_of(rule, mine) else 1 if rule.said else 2] += 1
+    return Basis(whose, *counts)
+
+
+def shipped_bases(cases: Sequence[Case]) -> tuple[Basis, ...]:
+    """The rules that come with locum: one for each agent's own, one for those of every agent, and one for all."""
+    every = [rule for name in AGENTS for rule in shipped(name)]
+    named = {agent: [rule for rule in every if rule.agent == agent] for agent in (*AGENTS, "*")}
+    found = [basis("every agent" if agent == "*" else agent, rules, cases) for agent, rules in named.items() if rules]
+    return (*found, basis("all", every, cases))
+
+
+def basis_table(found: Iterable[Basis]) -> Iterator[str]:
+    """The same as rows for people, such as the documentation shows them."""
+    yield f"| {' | '.join(BASIS_HEAD)} |"
+    yield f"| {' | '.join(['---'] * len(BASIS_HEAD))} |"
+    for each in found:
+        counts = (each.rules, each.recorded, each.cited, each.neither)
+        yield f"| {' | '.join((each.whose, *map(str, counts)))} |"
 
 
 def scores(trials: Iterable[Trial]) -> tuple[Score, ...]:

@@ -41,20 +41,30 @@ def signals_() -> None:
 @click.pass_obj
 def list_(settings: Settings, *, agent: str | None, unknown: bool, as_json: bool) -> None:
     """List the rules in the order in which they are asked, or with --unknown the failures that wait for one."""
+    from locum.agents.score import basis
+    from locum.engine.kept import cases_of
+
     if agent is not None:
         _known(agent)
     if unknown:
         _list_unknown(settings, agent, as_json=as_json)
         return
-    rules = [_rule(each) for each in _rules(_loaded(settings)) if agent in (None, each.agent) or each.agent == "*"]
+    loaded = _loaded(settings)
+    found = [each for each in _rules(loaded) if agent in (None, each.agent) or each.agent == "*"]
+    rests = basis("", found, cases_of(loaded.path if loaded else None))
+    rules = [_rule(each) for each in found]
     if as_json:
-        print_json({"schema": 1, "rules": rules})
+        proof = {"recorded": rests.recorded, "cited": rests.cited, "neither": rests.neither}
+        print_json({"schema": 1, "proof": proof, "rules": rules})
         return
     width = max(len(each["id"]) for each in rules)
     for each in rules:
         made_for = each["case"] or next(iter(each["said"]), "")
         words = f"{each['id']:{width}}  {each['agent']}  {each['kind']}  {each['origin']}  {each['pattern']}"
         click.echo(clean(f"{words}  for: {made_for}" if made_for else words))
+    neither = f", {rests.neither:,} neither" if rests.neither else ""
+    told = f"{rests.recorded:,} with a recorded run, {rests.cited:,} only with a sentence{neither}"
+    click.echo(f"{count(rests.rules, 'rule')}: {told}")
 
 
 @signals_.command("test", short_help="Prove every rule on all recorded runs and sentences.")

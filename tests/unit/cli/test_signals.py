@@ -17,7 +17,7 @@ import pytest
 from locum.agents.proof import prove
 from locum.agents.registry import AGENTS
 from locum.agents.replay import CORPUS, STREAMS, TRANSCRIPT, cases
-from locum.agents.score import scores, table
+from locum.agents.score import basis_table, scores, shipped_bases, table
 from locum.cli import given as given_files
 from locum.config.load import load
 from locum.engine.spool import Spool
@@ -267,6 +267,23 @@ def test_rules_are_listed_in_the_order_in_which_they_are_asked(cli, config):
     assert "claude." not in plain
 
 
+def test_what_rules_rest_on_is_counted(cli, config):
+    """Which rules have a recorded run behind them and which only a sentence is no secret, one's own among them."""
+    own = {"id": "own", "agent": "codex", "kind": "network", "pattern": "no line at all"}
+    gone = {**own, "id": "gone", "case": "no.such.run"}
+    config.write_text(json.dumps({"failover": {"tiers": [{"name": "a", "agent": "codex"}]}, "signals": [own, gone]}))
+    assert cli("signals", "add", *options(), "--said", "The team allowance is used up").exit_code == 0
+    told = json.loads(cli("signals", "list", "--json").stdout)
+    shipped_rules = [rule for rule in told["rules"] if rule["origin"] == "shipped"]
+    recorded = sum(rule["case"] is not None for rule in shipped_rules)
+    cited = len(shipped_rules) - recorded + 1
+    assert told["proof"] == {"recorded": recorded, "cited": cited, "neither": 2}
+    last = f"{len(told['rules'])} rules: {recorded} with a recorded run, {cited} only with a sentence, 2 neither"
+    assert cli("signals", "list").stdout.splitlines()[-1] == last
+    codex = json.loads(cli("signals", "list", "--agent", "codex", "--json").stdout)
+    assert sum(codex["proof"].values()) == len(codex["rules"]) < len(told["rules"])
+
+
 def test_the_corpus_is_proved_and_the_page_shows_its_figures(cli):
     """docs/specs/agents.md has the table that `locum signals test` prints (tests/corpus/table.py writes it)."""
     done = cli("signals", "test")
@@ -274,6 +291,7 @@ def test_the_corpus_is_proved_and_the_page_shows_its_figures(cli):
     rows = list(table(scores(prove((), cases()))))
     assert done.stdout.splitlines()[: len(rows)] == rows
     assert "\n".join(rows) in (ROOT / "docs" / "specs" / "agents.md").read_text()
+    assert "\n".join(basis_table(shipped_bases(cases()))) in (ROOT / "docs" / "specs" / "agents.md").read_text()
     told = json.loads(cli("signals", "test", "--json").stdout)
     assert told["proved"]
     assert told["overall"]["runs"] == sum(case.expected["kind"] is not None for case in cases())
