@@ -101,7 +101,8 @@ def faults(wrong: Iterable[Trial], own: Iterable[Rule]) -> Iterator[str]:
     for name, (first, *more) in by_rule.items() or [("", others)] if by_rule or others else ():
         whose = f"rule {name} ({origins[name]})" if name else f"with rules of your own, {first.rule or 'no rule'}"
         many = f" (and {len(more):,} more)" if more else ""
-        yield f"{whose} fails on {first.what} {first.on!r}: {first.wrong}{many}"
+        on = "is not proved" if first.what is What.PROOF else f"fails on {first.what} {first.on!r}"
+        yield f"{whose} {on}: {first.wrong}{many}"
 
 
 # ── recorded runs ────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,9 +161,9 @@ def _named(rule: Rule, agent: str, cases: Sequence[Case], sentences: Sequence[st
     """That a rule names what proves it, and that this is there."""
     case = case_of(rule, cases)
     wrong = ""
-    if rule.origin == SHIPPED and not (rule.case or rule.said):
+    if not (rule.case or rule.said):
         wrong = "it names neither a recorded run (case) nor a sentence (said) that it is for"
-    elif rule.origin == SHIPPED and not rule.twins:
+    elif not rule.twins:
         wrong = "it names no twins: sentences near to its own that it must leave alone"
     elif rule.case and case is None:
         wrong = f"there is no recorded run {agent}/{rule.case}"

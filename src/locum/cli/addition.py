@@ -137,7 +137,7 @@ class Addition:
         """All that was tried.
 
         Raises:
-            UsageError: nothing shows what the rule is for, or the reset that it promises.
+            UsageError: nothing shows what the rule is for, what it is not for, or the reset that it promises.
             ConflictError: it would break something, which is named.
 
         """
@@ -145,6 +145,12 @@ class Addition:
             raise UsageError(
                 f"nothing shows that {self.rule.id} fits what it is for",
                 remedy="Give a sentence with --said (`said` in a file), or the unknown failure itself with --run.",
+            )
+        if not self.rule.twins:
+            raise UsageError(
+                f"rule {self.rule.id} names no sentence that it must leave alone",
+                remedy="Give one with --twin (`twins` in a file): near to its own, such as the warning that comes "
+                "before the failure.",
             )
         before = own_rules(self.loaded)
         self._refuse_another(before)

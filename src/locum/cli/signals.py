@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +164,7 @@ def explain_(
 @click.option("--reset", is_flag=True, default=None, help="The sentence tells when it is over.")
 @click.option("--remedy", metavar="TEXT", help="What to do about it.")
 @click.option("--said", multiple=True, metavar="TEXT", help="A sentence that it is for; repeatable.")
-@click.option("--twin", "twins", multiple=True, metavar="TEXT", help="A sentence it must leave alone; repeatable.")
+@click.option("--twin", "twins", multiple=True, metavar="TEXT", help="A near sentence to leave alone; one is needed.")
 @json_option
 @click.pass_obj
 def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: bool, **told: Any) -> None:
@@ -203,7 +203,7 @@ def add_(settings: Settings, /, *, file: str | None, run: str | None, as_json: b
         print_json({"schema": 1, **result, "kept": str(addition.folder) if kept else None})
     else:
         click.echo(f"added {addition.rule.id}: {len(trials):,} trials, none wrong\nwrote {path}")
-        click.echo("\n".join(_notes(addition.rule.twins, outcome)))
+        click.echo(_in_words(outcome))
     _heed(outcome)
 
 
@@ -226,20 +226,17 @@ def remove_(settings: Settings, *, rule: str, as_json: bool) -> None:
         print_json({"schema": 1, "id": path.stem, "path": str(path), "daemon": outcome})
     else:
         click.echo(f"removed {path}")
-        click.echo("\n".join(_notes(True, outcome)))
+        click.echo(_in_words(outcome))
     _heed(outcome)
 
 
-def _notes(twins: object, outcome: Json | None) -> Iterator[str]:
-    """What is left to say of a rule that is in."""
-    if not twins:
-        yield "note: it names no sentence that it must leave alone (--twin)"
+def _in_words(outcome: Json | None) -> str:
+    """What a running daemon makes of the change."""
     if outcome is None:
-        yield "no daemon runs: the next one reads it"
-    elif outcome["result"] == _ANOTHER:
-        yield f"the running daemon uses another service.json ({clean(outcome['path'])}) and has not read it"
-    else:
-        yield f"the daemon has read it: {outcome['result']}"
+        return "no daemon runs: the next one reads it"
+    if outcome["result"] == _ANOTHER:
+        return f"the running daemon uses another service.json ({clean(outcome['path'])}) and has not read it"
+    return f"the daemon has read it: {outcome['result']}"
 
 
 def _told_daemon(settings: Settings, config: Path) -> Json | None:

@@ -15,7 +15,7 @@ from locum.agents.claude_code import ClaudeCode
 from locum.agents.proof import Trial, What, proofs, prove
 from locum.agents.registry import AGENTS
 from locum.agents.replay import cases
-from locum.agents.rules import ADDED, SHIPPED, parse_rules, shipped
+from locum.agents.rules import ADDED, SERVICE, SHIPPED, parse_rules, shipped
 from locum.agents.score import OVERALL, percent, scores
 from locum.policy.failure import FailureKind
 
@@ -107,12 +107,13 @@ def test_a_rule_that_is_wrong_is_found_out(changed: dict[str, Any], what: What, 
     assert (what, on) in [(trial.what, trial.on) for trial in wrongs(**changed)]
 
 
+@pytest.mark.parametrize("origin", [SHIPPED, ADDED])
 @pytest.mark.parametrize("missing", ["said", "twins"])
-def test_what_ships_must_name_its_proof(missing: str) -> None:
-    """A shipped rule without a sentence or without twins is wrong; who adds one for himself may leave them out."""
+def test_what_ships_or_is_added_must_name_its_proof(missing: str, origin: str) -> None:
+    """A rule without a sentence or without twins is wrong; only in service.json it needs neither."""
     table = {key: value for key, value in GOOD.items() if key != missing}
-    assert not proofs(prove(parse_rules([table], origin=ADDED), CASES))
-    found = proofs(prove(parse_rules([table], origin=SHIPPED), CASES))
+    assert not proofs(prove(parse_rules([table], origin=SERVICE), CASES))
+    found = proofs(prove(parse_rules([table], origin=origin), CASES))
     assert [(trial.what, trial.rule) for trial in found] == [(What.PROOF, "mine.quota")]
 
 

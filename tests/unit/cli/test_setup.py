@@ -238,10 +238,11 @@ def test_check_tries_rules_that_were_written_by_hand(cli, tmp_path, place):
 
     def check():
         if place == "service.json":
-            service["signals"] = [rule]
+            service["signals"] = [{key: value for key, value in rule.items() if key not in ("said", "twins")}]
         else:
             (tmp_path / "signals").mkdir(exist_ok=True)
-            (tmp_path / place).write_text("".join(f"{key} = '{value}'\n" for key, value in rule.items()))
+            lines = (f"{key} = {[value] if key in ('said', 'twins') else value!r}\n" for key, value in rule.items())
+            (tmp_path / place).write_text("".join(lines))
         (tmp_path / "service.json").write_text(json.dumps(service))
         return cli("check")
 
@@ -253,6 +254,10 @@ def test_check_tries_rules_that_were_written_by_hand(cli, tmp_path, place):
     assert "it is told as auth_error, not " in doubt
     assert doubt.endswith(" more); `locum signals test` tells all that is wrong")
     rule["pattern"] = "The moon is full"
+    unproved = "warning: rule wide (added) is not proved: it names neither a recorded run (case) nor a sentence (said)"
+    stands_alone = check().stderr
+    assert not stands_alone if place == "service.json" else stands_alone.startswith(unproved)
+    rule |= {"said": "The moon is full.", "twins": "The moon is nearly full"}
     assert check().stderr == ""
 
 

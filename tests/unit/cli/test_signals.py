@@ -36,6 +36,7 @@ RULE = {
     "--agent": "codex",
     "--kind": "usage_limit",
     "--pattern": "(?:ERROR: )?The team allowance is used up",
+    "--twin": "The team allowance is nearly used up",
 }
 LATER = '{"type":"turn.failed","error":{"message":"The team allowance is used up. Renews on Monday"}}\n'
 QUOTA = '{"type":"turn.failed","error":{"message":"The team allowance is used up, it resets at 9:41 AM (UTC)"}}\n'
@@ -337,7 +338,7 @@ def test_a_rule_is_added_used_and_taken_out(cli, config, tmp_path):
 @pytest.mark.parametrize("shape", ["{}", "[[rule]]\n{}"])
 def test_a_rule_is_added_from_a_file(cli, config, tmp_path, shape):
     """A TOML file with the keys of a shipped rule, alone or as the only one of a list."""
-    keys = "\n".join(f"{name.removeprefix('--')} = '{value}'" for name, value in RULE.items())
+    keys = "\n".join(f"{name.removeprefix('--')} = '{value}'" for name, value in RULE.items() if name != "--twin")
     (tmp_path / "r.toml").write_text(
         shape.replace("{}", f"{keys}\nsaid = 'The team allowance is used up now'\ntwins = ['x']\n")
     )
@@ -352,8 +353,8 @@ def test_a_rule_is_added_from_a_file(cli, config, tmp_path, shape):
     ("changed", "code", "words"),
     [
         ({"pattern": "You.ve hit your usage limit", "kind": "network"}, 1, "codex/hook.fail"),
-        ({"pattern": "(?:ERROR: )?exceeded retry|The team", "kind": "overloaded", "where": "err"}, 1, "ERROR: exceeded retry limit, last status: 429"),
-        ({"pattern": ".*team allowance"}, 1, "He was told"),
+        ({"pattern": "(?:ERROR: )?exceeded retry|The team allowance is used", "kind": "overloaded", "where": "err"}, 1, "ERROR: exceeded retry limit, last status: 429"),
+        ({"pattern": ".*team allowance is used"}, 1, "He was told"),
         ({"pattern": "("}, 2, "missing )"),
         ({"pattern": "(?=x)x"}, 2, "invalid perl operator"),
         ({"pattern": r"(\w+\s?){1,300}!"}, 2, "it is too large"),
@@ -443,6 +444,27 @@ def test_a_rule_that_nothing_shows_a_sentence_for_is_refused(cli, config):
     assert done.exit_code == 2
     assert "nothing shows that mine.quota fits what it is for" in done.stderr
     assert not (config.parent / "signals").exists()
+
+
+@pytest.mark.parametrize("shape", ["options", "file"])
+def test_a_rule_that_names_no_twin_is_refused(cli, config, tmp_path, shape):
+    """What a rule must leave alone nobody else knows; it is asked for, with what it could be, and nothing is written."""
+    rule = {key: value for key, value in RULE.items() if key != "--twin"} | {"--said": "The team allowance is used up"}
+    (tmp_path / "r.toml").write_text("".join(f"{key[2:]} = '{value}'\n" for key, value in rule.items()))
+    done = cli("signals", "add", *(["r.toml"] if shape == "file" else [part for pair in rule.items() for part in pair]))
+    assert done.exit_code == 2
+    assert done.stderr.splitlines() == [
+        "locum: rule mine.quota names no sentence that it must leave alone.",
+        "  Give one with --twin (`twins` in a file): near to its own, such as the warning that comes before the failure.",
+    ]
+    assert not (config.parent / "signals").exists()
+
+
+def test_a_rule_that_fits_its_twin_is_refused(cli, config):
+    """A pattern that takes the warning for the failure, which no recorded run would have shown."""
+    done = cli("signals", "add", *options(pattern="The team allowance is"), "--said", "The team allowance is used up")
+    assert done.exit_code == 1
+    assert "it fails on twin 'The team allowance is nearly used up': it fits this" in done.stderr
 
 
 def test_a_running_daemon_is_told(cli, config, tmp_path):
@@ -547,7 +569,7 @@ def test_an_unknown_failure_becomes_the_proof_of_its_rule(cli, config, tmp_path)
     assert run in cli(*here, "list", "--unknown").stdout
 
     misses = cli(
-        *here, "add", "--run", run, "--id", "mine.quota", "--kind", "usage_limit", "--pattern", "Another sentence"
+        *here, "add", "--run", run, "--id", "mine.quota", "--kind", "usage_limit", "--pattern", "Another", "--twin", "x"
     )
     assert misses.exit_code == 1
     assert f"rule mine.quota does not decide run {run}" in misses.stderr
