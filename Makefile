@@ -7,7 +7,7 @@ WORKERS ?= 2
 AGENT_TESTS = $(RUN) -m pytest tests/acceptance -m agents
 COVERING = tests/unit/policy tests/unit/store tests/unit/engine tests/unit/web tests/contract/test_store.py
 
-.PHONY: help setup demo test fuzz check lint cover api test-agents corpus-refresh crash drill sim bench clean
+.PHONY: help setup demo browser test fuzz check lint cover api test-agents corpus-refresh crash drill sim bench clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -22,10 +22,10 @@ demo: setup  ## see four tiers fail over, in under 20 seconds
 	@$(RUN) demo/run.py
 
 test: setup check  ## the whole fast suite, with the house rules
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal tests -m "not agents and not slow"
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal tests -m "not agents and not browser and not slow"
 
 fuzz: setup  ## the property tests on examples that nobody has tried yet
-	LOCUM_EXAMPLES=fuzz $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/unit tests/contract -m "not agents and not slow"
+	LOCUM_EXAMPLES=fuzz $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/unit tests/contract -m "not agents and not browser and not slow"
 
 check: setup  ## formatting, lint, types, layers
 	$(RUN) -m ruff format --check --quiet src tests demo bench
@@ -35,12 +35,18 @@ check: setup  ## formatting, lint, types, layers
 
 cover: setup  ## branch coverage of policy, store and engine: at least 95 %
 	rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n $(WORKERS) $(COVERING) -m "not agents and not slow"
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(RUN) -m coverage run -m pytest -n $(WORKERS) $(COVERING) -m "not agents and not browser and not slow"
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --include 'src/locum/policy/*,src/locum/store/*,src/locum/engine/*' --fail-under 95
 
 crash: setup  ## kill -9 the real daemon 300 times, at named points and at random moments (CRASH_SEED=N repeats a plan)
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow" tests/crash
+
+browser: setup  ## the dashboard in headless Chromium (PICTURES=docs/images takes its pictures anew)
+	@command -v chromium > /dev/null || apt-get install --yes --quiet chromium || { echo "install chromium first"; exit 1; }
+	@$(UV) pip install --quiet --system-certs --python $(RUN) playwright==1.65.2
+	@test -f .cache/browser/package/axe.min.js || { mkdir -p .cache/browser && cd .cache/browser && npm pack --silent axe-core@4.14.1 > /dev/null && tar xzf axe-core-4.14.1.tgz package/axe.min.js; }
+	LOCUM_PICTURES="$(abspath $(PICTURES))" $(RUN) -m pytest -n 0 tests/browser -m browser
 
 drill: setup  ## rehearse whole configurations with the real daemon, and daemons with one promise less
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "slow or not slow" tests/drill

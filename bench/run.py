@@ -8,7 +8,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import api, bump, classify, handover, history, hook, idle, notices, record, start, status, watch, window
+from bench import (
+    api,
+    bump,
+    classify,
+    dashboard,
+    handover,
+    history,
+    hook,
+    idle,
+    notices,
+    record,
+    start,
+    status,
+    watch,
+    window,
+)
 from bench.machine import Noise, described, filesystem
 from bench.page import Measured, details, lines, page
 from bench.subject import Subject
@@ -17,7 +32,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 SUBJECTS = tuple(
     module.SUBJECT
-    for module in (handover, hook, classify, record, history, window, start, idle, status, bump, watch, notices, api)
+    for module in (
+        *(handover, hook, classify, record, history, window, start, idle, status, bump, watch),
+        *(notices, api, dashboard),
+    )
 )
 IN_MEMORY = ("tmpfs", "ramfs")
 
@@ -34,6 +52,9 @@ def main(names: Sequence[str]) -> int:
         print(
             f"{shelf} lies in memory ({filesystem(shelf)}): what is durable cannot be measured there.", file=sys.stderr
         )
+        return 1
+    if missing := [f"{name}: {why}" for name in names or known if (why := known[name].cannot())]:
+        print("\n".join(missing), file=sys.stderr)
         return 1
     results = [_measured(known[name], shelf) for name in names or known]
     if not names:

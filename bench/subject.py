@@ -40,7 +40,7 @@ class Subject:
     """One benchmark. `how` tells readers what was done; `tiny` are arguments of `measure` for a run of a second or two.
 
     `measure` is given an empty folder on the disk that is measured. `known_miss` says why a target is missed, as
-    long as it is.
+    long as it is, and `cannot` why it cannot be measured here, "" where it can.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Subject:
     measure: Callable[..., Found]
     tiny: Mapping[str, Any] = field(default_factory=dict)
     known_miss: str = ""
+    cannot: Callable[[], str] = str
 
     def at_full_size(self, folder: Path) -> Found:
         """The figures that count."""

@@ -107,7 +107,7 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
     spool = service.spool(run.id)
     hide = service.redactor()
     streams = [
-        _Stream(agent, Tail(path, source, run.id), hide)
+        _Stream(Tail(path, source, run.id), Speech(agent, hide))
         for source, path in ((Source.OUT, spool.out), (Source.ERR, spool.err))
     ]
     while True:
@@ -129,22 +129,20 @@ async def _attempt(service: Service, run: Run) -> AsyncGenerator[dict[str, Any],
 
 
 @dataclass
-class _Stream:
-    """One stream of a run, and what its agent has said of a line that has not ended yet."""
+class Speech:
+    """What people want to read of what an agent writes; `begun` is what it has said of a line that goes on."""
 
     agent: Agent
-    tail: Tail
     hide: Redactor
     begun: str = ""
 
-    def texts(self, *, last: bool) -> Iterator[str | None]:
-        """What people want to read of the new lines: what the agent said, or plain output as it is; None at times."""
-        for written in self.tail.read(last=last):
-            if written is None:
-                yield None
-            else:
-                yield from map(self.hide, self._texts(self.hide.line(written)))
-        if last and self.begun:
+    def texts(self, line: Line) -> Iterator[str]:
+        """What the agent said in a new line, or plain output as it is, without secrets."""
+        yield from map(self.hide, self._texts(self.hide.line(line)))
+
+    def rest(self) -> Iterator[str]:
+        """What was begun, when nothing more comes."""
+        if self.begun:
             yield self.hide(self.begun)
             self.begun = ""
 
@@ -163,6 +161,24 @@ class _Stream:
             yield from (each.text for each in said)
         elif not told and not (self.agent.speaks_json and line.data.lstrip().startswith(b"{")):
             yield line.data.decode("utf-8", "replace")
+
+
+@dataclass
+class _Stream:
+    """One stream of a run."""
+
+    tail: Tail
+    speech: Speech
+
+    def texts(self, *, last: bool) -> Iterator[str | None]:
+        """What is to be read of its new lines; None at times."""
+        for written in self.tail.read(last=last):
+            if written is None:
+                yield None
+            else:
+                yield from self.speech.texts(written)
+        if last:
+            yield from self.speech.rest()
 
 
 def _failed(run: Run, *, last: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from locum.engine.sources import Sources
@@ -11,7 +11,7 @@ from locum.policy.board import Board, Event, Hold
 from locum.policy.budget import effect
 from locum.policy.chain import TierState, holds_on, is_exhausted, pick, state_of
 from locum.policy.notice import Notice
-from locum.policy.plan import Budget, Chain, Plan, Target
+from locum.policy.plan import Budget, Chain, Plan, Target, Tier
 from locum.policy.task import PostTask, PostTaskState, Run, Task, TaskState
 from locum.policy.usage import NO_TOKENS, TOKEN_TYPES, Tokens
 from locum.policy.window import Window, WindowRule, kind, timezone_of
@@ -84,8 +84,13 @@ def _tier(board: Board, chain: Chain, index: int, now_ms: int, busy: Collection[
 
 def accounts(plan: Plan, windows: Mapping[str, Sequence[VendorView]], now_ms: int) -> dict[str, Any]:
     """Every account with its tiers and what its vendor last said of its windows; `windows` by account."""
+    return accounts_of(plan.tiers.values(), windows, now_ms)
+
+
+def accounts_of(paid: Iterable[Tier], windows: Mapping[str, Sequence[VendorView]], now_ms: int) -> dict[str, Any]:
+    """The accounts of those tiers, as above."""
     tiers: dict[str, list[str]] = {}
-    for tier in plan.tiers.values():
+    for tier in paid:
         tiers.setdefault(tier.account, []).append(tier.name)
     return {
         name: {"tiers": names, "windows": [vendor_window(each, now_ms) for each in windows[name]]}

@@ -259,6 +259,10 @@ class Ledger:
         """What the vendor last said of each window of an account; empty when it never said anything."""
         return await self._read(lambda sql: vendor.windows(sql, account, now_ms))
 
+    async def vendors(self, accounts: Iterable[str], now_ms: int) -> dict[str, list[VendorView]]:
+        """The same of several accounts, at one moment."""
+        return await self._read(lambda sql: {each: vendor.windows(sql, each, now_ms) for each in accounts})
+
     async def run_tokens(self, run_id: str) -> Tokens:
         """What a run has spent so far."""
         return await self._read(lambda sql: tally.run_tokens(sql, run_id))
@@ -350,6 +354,10 @@ class Ledger:
     async def notice(self, name: str) -> tuple[int, Notice]:
         """One notice by its name (`msg_...`), with its row. Raises `NotFoundError`."""
         return await self._read(lambda sql: notices.find(sql, name))
+
+    async def latest(self, chain: str, limit: int) -> tuple[list[tuple[int, Event]], list[tuple[int, Notice]]]:
+        """The newest events of a chain and notices that concern it, newest first, each with its row."""
+        return await self._read(lambda sql: (log.latest(sql, chain, limit), notices.latest(sql, chain, limit)))
 
     async def ends(self) -> tuple[int, int]:
         """The last row of the log, and of the notices; 0 where there is none."""

@@ -53,6 +53,11 @@ def events_after(sql: Sql, after: int, limit: int, chain: str | None) -> list[tu
     return [(seq, event_of(tuple(row))) for seq, *row in rows]
 
 
+def latest(sql: Sql, chain: str, limit: int) -> list[tuple[int, Event]]:
+    """The newest `limit` events of a chain, newest first, each with its row."""
+    return [(seq, event_of(tuple(row))) for seq, *row in sql.rows("latest_events", limit=limit, chain=chain)]
+
+
 def _cost(tx: Write, event: Event, known: dict[str, Cost]) -> Cost | None:
     """What the tier of an event has cost; `known` keeps what was added up, for the same hold is felt in many chains."""
     if event.tier is None or event.kind is EventKind.EXHAUSTED:

@@ -27,6 +27,11 @@ def notices_after(sql: Sql, after: int, limit: int) -> list[tuple[int, Notice]]:
     return [(seq, notice_of_row(tuple(row))) for seq, *row in sql.rows("notices", after=after, limit=limit)]
 
 
+def latest(sql: Sql, chain: str, limit: int) -> list[tuple[int, Notice]]:
+    """The newest `limit` notices about a chain or about none in particular, newest first, each with its row."""
+    return [(seq, notice_of_row(tuple(row))) for seq, *row in sql.rows("latest_notices", chain=chain, limit=limit)]
+
+
 def find(sql: Sql, name: str) -> tuple[int, Notice]:
     """The notice of that name (`msg_...`), with its row. Raises `NotFoundError`."""
     row = sql.one("notice", id=name)

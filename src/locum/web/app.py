@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from locum.engine.supervisor import Supervisor
 from locum.errors import ConflictError, LocumError, NotFoundError, NoTierError
+from locum.page.assets import TYPES
 from locum.policy.task import TaskState
 from locum.web import query as q
 from locum.web import shapes, shapes_of_access, shapes_of_alerts, shapes_of_work
@@ -30,6 +31,7 @@ from locum.web.orders import Orders
 from locum.web.peer import Door
 from locum.web.problem import on_http_error, on_locum_error, on_surprise
 from locum.web.resources import Resources
+from locum.web.site import HTML, Site
 from locum.web.spending import Spending
 from locum.web.statusline import StatusLine
 
@@ -59,6 +61,7 @@ def build(supervisor: Supervisor) -> Starlette:
             media=(PLAIN,),
             errors=(NotFoundError,),
         ),
+        *_page(Site(supervisor)),
     ]
     table.append(Endpoint("GET", "/openapi.json", Described(table).answer, dict))
     app = Starlette(
@@ -242,4 +245,19 @@ def _alerts(alerts: Alerts) -> list[Endpoint]:
         Endpoint("POST", "/alerts/replay", alerts.replay, shape.Replays, operate, body=replay, errors=missing),
         Endpoint("POST", "/alerts/test", alerts.test, shape.Trials, operate, body=trial, errors=missing),
         Endpoint("GET", "/alerts/{id}", alerts.alert, shape.OneAlert, errors=missing),
+    ]
+
+
+def _page(site: Site) -> list[Endpoint]:
+    asked = (
+        q.Query("chain", "Which chain is shown; left out: the main one."),
+        q.Query("tasks", "Only tasks in this state are listed."),
+        q.Query("cursor", "Where the list of tasks begins."),
+        q.Query("task", "A task that is shown with all its attempts."),
+    )
+    after = q.Number("after", "The byte behind which to begin: `after` of the answer before.", 0)
+    return [
+        Endpoint("GET", "/", site.page, query=asked, media=(HTML,), errors=(NotFoundError,)),
+        Endpoint("GET", "/page/{version}/{name}", site.asset, media=tuple(TYPES.values()), errors=(NotFoundError,)),
+        Endpoint("GET", "/page/said/of/{id}", site.said, shapes_of_work.Said, query=(after,), errors=(NotFoundError,)),
     ]

@@ -91,6 +91,14 @@ class Output(Versioned):
     ended: bool
 
 
+class Said(Versioned):
+    """What an agent at work has said lately, in lines for people; `after` is where it goes on."""
+
+    run: int
+    lines: list[str]
+    after: int
+
+
 class Event(Shape):
     """One line of the log of the chains."""
 

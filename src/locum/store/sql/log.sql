@@ -8,6 +8,11 @@ VALUES (:chain, :kind, :at_ms, :tier, :task, :failure, :reason, :hold, :targets,
 SELECT seq, chain, kind, at_ms, tier, task, failure, reason, hold, targets, active FROM event
 WHERE seq > :after AND (:chain IS NULL OR chain = :chain) ORDER BY seq LIMIT :limit;
 
+-- name: latest_events
+-- The newest rows of a chain's log, newest first.
+SELECT seq, chain, kind, at_ms, tier, task, failure, reason, hold, targets, active FROM event
+WHERE chain = :chain ORDER BY seq DESC LIMIT :limit;
+
 -- name: last_event_before
 -- The last row of the log that was written before a moment.
 SELECT seq FROM event WHERE at_ms < :at_ms ORDER BY seq DESC LIMIT 1;

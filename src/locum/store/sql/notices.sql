@@ -16,6 +16,11 @@ SELECT seq, at_ms FROM notice WHERE id IS NULL;
 SELECT seq, kind, severity, at_ms, chain, title, message, data, link, id FROM notice
 WHERE seq > :after ORDER BY seq LIMIT :limit;
 
+-- name: latest_notices
+-- The newest notices about a chain or about no chain in particular, newest first.
+SELECT seq, kind, severity, at_ms, chain, title, message, data, link, id FROM notice
+WHERE chain IS NULL OR chain = :chain ORDER BY seq DESC LIMIT :limit;
+
 -- name: notice
 -- One notice by its name.
 SELECT seq, kind, severity, at_ms, chain, title, message, data, link, id FROM notice WHERE id = :id;

@@ -1,0 +1,1 @@
+"""The dashboard: one page, made here, kept current by a little script."""
