@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance import provider_github
 from tests.acceptance.install_agents import AGENTS, cache_folder
 
 MODELS = {
@@ -55,14 +56,23 @@ def login(agent: str, url: str, key: str, *, oauth: bool = False) -> dict[str, A
         case "copilot":
             own = {"BASE_URL": chat, "API_KEY": key, "TYPE": "openai", "WIRE_API": "completions"}
             env = {f"COPILOT_PROVIDER_{name}": value for name, value in own.items()}
-            # It unpacks itself once for each user, which takes longer than a run: here once for all of them.
-            unpacked = AGENTS[agent].folder(cache_folder()) / "unpacked"
-            return {"env": env | {"COPILOT_OFFLINE": "true", "COPILOT_PKG_CACHE_HOME": str(unpacked)}}
+            return {"env": env | {"COPILOT_OFFLINE": "true", "COPILOT_PKG_CACHE_HOME": _unpacked(agent)}}
         case "pi":
             return {"env": {"MOCK_KEY": key, "PI_OFFLINE": "1"}}
         case "aider":
             return {"env": {"OPENAI_API_BASE": chat, "OPENAI_API_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}}
     raise AssertionError(f"nobody has said how {agent} logs in")
+
+
+def github(url: str, key: str) -> dict[str, Any]:
+    """A GitHub login of Copilot's: the words for its limits are Copilot's own, and come with no provider's key."""
+    own = dict.fromkeys(("COPILOT_API_URL", "COPILOT_DEBUG_GITHUB_API_URL"), f"{url}{provider_github.PREFIX}")
+    return {"env": own | {"COPILOT_GITHUB_TOKEN": key, "COPILOT_PKG_CACHE_HOME": _unpacked("copilot")}}
+
+
+def _unpacked(agent: str) -> str:
+    """Copilot unpacks itself once for each user, which takes longer than a run: here once for all of them."""
+    return str(AGENTS[agent].folder(cache_folder()) / "unpacked")
 
 
 def settle(agent: str, home: Path, url: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from locum.policy.usage import Tokens
-from tests.acceptance import provider_anthropic, provider_chat, provider_gemini, provider_openai
+from tests.acceptance import provider_anthropic, provider_chat, provider_gemini, provider_github, provider_openai
 from tests.acceptance.provider_server import Exchange, Server
 from tests.acceptance.provider_steps import (
     CALLING,
@@ -33,6 +33,7 @@ MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "gpt-5", "gemini-2.5-flash", 
 SLOW_PIECES = 10
 CUT_AFTER_S = 0.1  # a client reads what was said before it sees the cut: what is under way would be lost with it
 HANG_UP_POLL_S = 0.05  # a client that hangs up wakes nobody by itself
+REFUSING = frozenset({*provider_chat.ERRORS, "refuse"})
 DIALECTS: tuple[Dialect, ...] = (provider_anthropic, provider_openai, provider_chat, provider_gemini)
 
 
@@ -157,6 +158,12 @@ class Provider:
 
     def _respond(self, exchange: Exchange) -> None:
         path = exchange.path.partition("?")[0].rstrip("/")
+        if path.startswith(provider_github.PREFIX):
+            told = provider_github.answer(path, self.url)
+            path = provider_github.behind(path)
+            if told is not None:
+                exchange.send_json(200, told)
+                return
         if exchange.command == "HEAD" or path == "":
             exchange.send_json(200, {})
         elif path == "/v1/models":
@@ -172,7 +179,11 @@ class Provider:
     def _answer(self, exchange: Exchange, dialect: Dialect, asked: Asked) -> None:
         step, behaviour, request_id = self._take(exchange, asked)
         now_s = int(time.time())
-        if behaviour in dialect.ERRORS:
+        if behaviour == "refuse":
+            assert step.refusal is not None, "who refuses says how"
+            headers = {name: _dated(value, now_s) for name, value in step.refusal.headers.items()}
+            exchange.send_json(step.refusal.status, step.refusal.body, headers)
+        elif behaviour in dialect.ERRORS:
             refusal = dialect.refusal(step, behaviour, asked.model, request_id, now_s)
             exchange.send_json(refusal.status, refusal.body, refusal.headers)
         elif behaviour == "bad_json":
@@ -207,7 +218,7 @@ class Provider:
             script = exchange.key if exchange.key in self._scripts else DEFAULT
             steps = self._scripts.get(script, [Step()])
             if asked.aside:  # refused as the conversation is, where that is refused from its first to its last word
-                steps = steps if len(steps) == 1 and steps[0].behaviour in provider_chat.ERRORS else [Step()]
+                steps = steps if len(steps) == 1 and steps[0].behaviour in REFUSING else [Step()]
             taken = self._taken[script]
             self._taken[script] += not asked.aside
             step = steps[min(taken, len(steps) - 1)]
@@ -256,7 +267,8 @@ class Provider:
             exchange.abort()
             return
         if turn.behaviour == "error_stream":
-            turn.say([dialect.error_event(turn.reply.id)])
+            given = turn.step.refusal
+            turn.say([("error", given.body) if given else dialect.error_event(turn.reply.id)])
             exchange.end_events()
             return
         if turn.behaviour == "hang_stream":
@@ -305,6 +317,11 @@ class Provider:
         with self._state:
             if self._state.wait_for(lambda: self._closed, seconds):
                 raise ConnectionAbortedError
+
+
+def _dated(value: str, now_s: int) -> str:
+    """A header as it is sent: "+N" is N seconds from now, as an epoch."""
+    return str(now_s + int(value)) if value.startswith("+") else value
 
 
 @contextmanager

@@ -25,7 +25,8 @@ Behaviour = Literal[
     "not_found",  # no such model
     "flaky",  # 500 and the answer in turns
     "bad_json",  # 200 with a body that is neither JSON nor SSE
-    "error_stream",  # 200, first events, then the provider's own error event
+    "error_stream",  # 200, first events, then the provider's own error event, or the step's `refusal` as one
+    "refuse",  # the step's own `refusal`, word for word
     "cut_stream",  # 200, first events, then the connection is gone
     "hang",  # nothing, not even headers, until released
     "hang_tool",  # nothing until released, and a shell call then
@@ -45,7 +46,8 @@ class Step:
     A stream's troubles need a stream: where the request asks for one JSON body instead, it gets the answer.
     `seconds` is the retry-after of `throttle` (whole seconds) and the length of `slow`; `reset_in_s` says when the
     spent window of `usage_limit` resets, `window` which one it is; `tokens` fixes the counts that are otherwise drawn
-    from the seed; `used_percent` adds the vendor's quota headers to an answer (0..100).
+    from the seed; `used_percent` adds the vendor's quota headers to an answer (0..100). `refusal` is what `refuse`
+    answers with, and how `error_stream` ends when it is given.
     """
 
     behaviour: Behaviour = "ok"
@@ -56,6 +58,7 @@ class Step:
     command: str = "echo hi-from-tool"
     tokens: Tokens | None = None
     used_percent: float | None = None
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)

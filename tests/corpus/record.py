@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,39 @@ GRACE_S = 5.0
 LONGEST_TEXT = 600
 """A text that is longer is no error: instructions, or what a file held."""
 TOLD = Tokens(1200, 42, 800, 300)
-CASES: Mapping[str, tuple[Step, ...]] = {
-    "ok": (Step(tokens=TOLD),),
-    "tool": (Step("tool", tokens=TOLD),),
-    "auth": (Step("auth"),),
-    "throttle": (Step("throttle", seconds=1),),
-    "quota": (Step("usage_limit", reset_in_s=7200),),
-    "overloaded": (Step("overloaded"),),
-    "e500": (Step("e500"),),
-    "cut": (Step("cut_stream", tokens=TOLD),),
+
+
+@dataclass(frozen=True)
+class Play:
+    """What the provider does to a run, and what it is started with.
+
+    `oauth`: with a subscription's login, `github`: with GitHub's; `args` and `env`: more of them; `resume`: this session, which is not there;
+    `again`: once before with the same new session; `url`: of a provider that is not ours; `patience_s`:
+    how long it may take.
+    """
+
+    steps: tuple[Step, ...] = (Step(tokens=TOLD),)
+    oauth: bool = False
+    github: bool = False
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    prompt: str = "say done"
+    resume: str = ""
+    again: bool = False
+    url: str = ""
+    patience_s: float = PATIENCE_S
+
+
+CASES: Mapping[str, Play] = {
+    "ok": Play((Step(tokens=TOLD),)),
+    "tool": Play((Step("tool", tokens=TOLD),)),
+    "auth": Play((Step("auth"),)),
+    "throttle": Play((Step("throttle", seconds=1),)),
+    # What a subscription may use is told to nobody who pays by use.
+    "quota": Play((Step("usage_limit", reset_in_s=7200),), oauth=True),
+    "overloaded": Play((Step("overloaded"),)),
+    "e500": Play((Step("e500"),)),
+    "cut": Play((Step("cut_stream", tokens=TOLD),)),
 }
 """What the provider does to each run, which is all that differs between them."""
 
@@ -56,18 +80,21 @@ class Ran:
     ended_ms: int
 
 
-def record(agent: str, name: str, provider: Provider, into: Path) -> Case:
+def record(agent: str, name: str, provider: Provider, into: Path, play: Play | None = None) -> Case:
     """Run `agent` once as locum would start it, and write what came of it to `into`/AGENT/live.NAME.
+
+    NAME is one of CASES; with a `play` of its own it is written to `into`/AGENT/said.NAME.
 
     What its adapter makes of it stands in `expected.json`: a person looks at it before it goes into the corpus.
     """
-    folder = into / agent / f"live.{name}"
+    folder = into / agent / f"{'said' if play else 'live'}.{name}"
+    play = play or CASES[name]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    oauth = name == "quota"  # what a subscription may use is told to nobody who pays by use
-    key = f"{'sk-ant-oat01-' if oauth else 'key-'}{uuid.uuid4().hex}"
-    provider.script(key, CASES[name])
-    login = logins.login(agent, provider.url, key, oauth=oauth)
+    key = f"{'sk-ant-oat01-' if play.oauth else 'gho_' if play.github else 'key-'}{uuid.uuid4().hex}"
+    provider.script(key, play.steps)
+    url = play.url or provider.url
+    login = logins.github(url, key) if play.github else logins.login(agent, url, key, oauth=play.oauth)
     # Not where everybody may write: Gemini does not trust settings that lie there.
     own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     own.mkdir(parents=True, exist_ok=True)
@@ -75,14 +102,24 @@ def record(agent: str, name: str, provider: Provider, into: Path) -> Case:
         place = Path(made).resolve()
         for each in ("user", "tmp", "project", "run/given"):
             (place / each).mkdir(parents=True)
-        logins.settle(agent, place / "home", provider.url)
+        logins.settle(agent, place / "home", url)
         logins.used_before(place / "user")
-        args, model, program = tuple(login.get("args", ())), logins.MODELS[agent], logins.program(agent)
-        seat = Seat("live", model, program, args, login["env"], place / "home")
+        args, model, program = (*login.get("args", ()), *play.args), logins.MODELS[agent], logins.program(agent)
+        seat = Seat("live", model, program, args, {**login["env"], **play.env}, place / "home")
+        run = place / "run"
         launch = Launch(
-            seat, "r-live", "say done", place / "run" / "prompt", place / "project", fresh=str(uuid.uuid4())
+            seat,
+            "r-live",
+            play.prompt,
+            run / "prompt",
+            place / "project",
+            fresh=str(uuid.uuid4()),
+            resume=play.resume or None,
         )
-        meta, stopped = _kept(folder, launch, AGENTS[agent], _masks(place, provider.url, key))
+        if play.again:
+            command = AGENTS[agent].command(launch)
+            _run(command, launch, _environment(place) | command.env, play.patience_s)
+        meta, stopped = _kept(folder, launch, AGENTS[agent], _masks(place, provider.url, key), play)
     meta = {"agent": agent, "case": folder.name} | meta
     _write(folder / "meta.json", meta)
     expected = judged(Case(folder, meta, {}), stopped=stopped)
@@ -91,16 +128,17 @@ def record(agent: str, name: str, provider: Provider, into: Path) -> Case:
 
 
 def _kept(
-    folder: Path, launch: Launch, adapter: Agent, masks: Sequence[tuple[bytes, bytes]]
+    folder: Path, launch: Launch, adapter: Agent, masks: Sequence[tuple[bytes, bytes]], play: Play
 ) -> tuple[dict[str, Any], bool]:
     """Run it and keep what it wrote; the rest of its `meta.json`, and whether it had to be stopped."""
     run, command = launch.prompt_file.parent, adapter.command(launch)
     env = _environment(run.parent) | command.env
-    ran = _run(command, launch, env)
+    ran = _run(command, launch, env, play.patience_s)
     meta: dict[str, Any] = {"exit": ran.exit, "ended_ms": ran.ended_ms}
     for stream in ("stdout", "stderr"):
         (folder / stream).write_bytes(_masked((run / stream).read_bytes(), masks))
-    if transcript := _transcript(adapter, launch, env):
+    # The session of a run that did not begin because it was there already is that of another run.
+    if not play.again and (transcript := _transcript(adapter, launch, env)):
         (folder / "transcript.jsonl").write_bytes(_masked(transcript.read_bytes(), masks))
         meta |= _place(adapter, transcript, launch, command, masks)
     return meta, ran.stopped
@@ -131,7 +169,7 @@ def _environment(place: Path) -> dict[str, str]:
     }
 
 
-def _run(command: Command, launch: Launch, env: Mapping[str, str]) -> Ran:
+def _run(command: Command, launch: Launch, env: Mapping[str, str], patience_s: float) -> Ran:
     run = launch.prompt_file.parent
     for name, data in command.files.items():
         (launch.folder / name).write_bytes(data)
@@ -143,7 +181,7 @@ def _run(command: Command, launch: Launch, env: Mapping[str, str]) -> Ran:
         )
         stopped = False
         try:
-            child.wait(PATIENCE_S)
+            child.wait(patience_s)
         except subprocess.TimeoutExpired:
             stopped = True
             _signal(child, signal.SIGTERM)

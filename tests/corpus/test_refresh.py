@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from locum.agents.replay import Case, cases
+from locum.agents.rules import shipped
 from tests.corpus import record, refresh
+from tests.corpus.said import SAID
 from tests.corpus.shapes import masked, shape_of
 
 LIVE = {case.name: case for case in cases() if case.meta["case"].startswith("live.")}
 FILES = ("stdout", "stderr", "transcript.jsonl")
+UNNAMED = {f"claude-code/said.{name}" for name in ("no_subscription", "out_of_credits", "spend_limit")}
+"""What the vendor's own window or type decides, whatever the sentence."""
 
 
 def altered(case: Case, folder: Path, *changes: tuple[bytes, bytes], exit_code: int | None = None) -> Case:
@@ -31,6 +35,14 @@ def altered(case: Case, folder: Path, *changes: tuple[bytes, bytes], exit_code: 
 def test_every_agent_is_recorded_in_every_case():
     """No agent that can be run is without a recording to compare it with, in each of the cases."""
     assert set(LIVE) == {f"{agent}/live.{name}" for agent in record.recordable() for name in record.CASES}
+
+
+def test_what_is_recorded_for_a_sentence_is_named_by_a_rule():
+    """No recording of a sentence is missing or left over, and none was made for nothing."""
+    recorded = {case.name for case in cases() if case.meta["case"].startswith("said.")}
+    assert recorded == {f"{agent}/said.{name}" for agent, plays in SAID.items() for name in plays}
+    named = {f"{agent}/{rule.case}" for agent in SAID for rule in shipped(agent)}
+    assert recorded - named == UNNAMED
 
 
 @pytest.mark.parametrize("case", LIVE.values(), ids=list(LIVE))

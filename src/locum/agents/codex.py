@@ -28,6 +28,7 @@ _ERRORS = {
     "context_window_exceeded": FailureKind.CONTEXT_OVERFLOW,
     "internal_server_error": FailureKind.SERVER_ERROR,
     "model_not_found": FailureKind.MODEL_UNAVAILABLE,
+    "rate_limit_exceeded": FailureKind.RATE_LIMIT,
     "server_overloaded": FailureKind.OVERLOADED,
     "unauthorized": FailureKind.AUTH_ERROR,
     "usage_limit_exceeded": FailureKind.USAGE_LIMIT,
