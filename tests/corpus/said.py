@@ -11,10 +11,12 @@ from typing import Any
 
 from tests.acceptance.provider import Provider
 from tests.acceptance.provider_steps import Refusal, Step
-from tests.corpus.record import Play, record
+from tests.corpus.record import TOLD, Play, record
 
 GONE = "bbbbbbbb-2222-4333-8444-555555555555"
 """A session that nobody has."""
+NOBODY = "http://127.0.0.1:9"
+"""Where nobody listens."""
 DAY_S = 86_400
 
 
@@ -64,6 +66,7 @@ SAID: Mapping[str, Mapping[str, Play]] = {
         "no_credit": _github(402, "additional_spend_limit_reached"),
         "own_limit": _github(402, "session_quota_exceeded"),
         "session_limit": _github(429, "user_global_rate_limited", 2 * 3_600),
+        "stream_cut": Play((Step("bad_json"),)),
         "provider_credit": _claude(400, "invalid_request_error", "Your credit balance is too low to access the API."),
         "too_long": Play(prompt="word " * 180_000),
         # It asks whether to go on with another model, also when it was told to ask nobody.
@@ -154,10 +157,13 @@ SAID: Mapping[str, Mapping[str, Play]] = {
         ),
         "lost_session": Play(resume=GONE),
         "session_in_use": Play(again=True),
+        "turns": Play((Step("tools", tokens=TOLD),), args=("--max-session-turns", "1")),
         "bad_argument": Play(args=("--nonsense",)),
     },
     "aider": {
         "no_credit": _NO_MONEY,
+        "no_connection": Play(url=NOBODY),
+        "forbidden": Play((Step("forbidden"),)),
         "bad_argument": Play(args=("--nope",)),
     },
     "opencode": {
