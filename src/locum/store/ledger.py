@@ -255,12 +255,8 @@ class Ledger:
         """Keep what vendors have said of their windows; of each window the latest counts."""
         await self._write(lambda tx: vendor.save(tx, readings))
 
-    async def vendor_windows(self, account: str, now_ms: int) -> list[VendorView]:
-        """What the vendor last said of each window of an account; empty when it never said anything."""
-        return await self._read(lambda sql: vendor.windows(sql, account, now_ms))
-
-    async def vendors(self, accounts: Iterable[str], now_ms: int) -> dict[str, list[VendorView]]:
-        """The same of several accounts, at one moment."""
+    async def vendor_windows(self, accounts: Iterable[str], now_ms: int) -> dict[str, list[VendorView]]:
+        """What vendors last said of each window of these accounts; empty where they never said anything."""
         return await self._read(lambda sql: {each: vendor.windows(sql, each, now_ms) for each in accounts})
 
     async def run_tokens(self, run_id: str) -> Tokens:
@@ -336,8 +332,6 @@ class Ledger:
             return brakes.replan(tx, plan, now_ms)
 
         return await self._write(script)
-
-    # What has happened
 
     async def events(self, after: int = 0, limit: int = 500, chain: str | None = None) -> list[tuple[int, Event]]:
         """The log behind row `after`, oldest first, each event with its row."""

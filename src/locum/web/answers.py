@@ -70,7 +70,7 @@ class Answers:
         boss, now_ms = self.supervisor, self.supervisor.clock.now_ms()
         plan = boss.ledger.plan
         names = {tier.account for tier in plan.tiers.values()}
-        return views.accounts(plan, await boss.ledger.vendors(names, now_ms), now_ms)
+        return views.accounts(plan, await boss.ledger.vendor_windows(names, now_ms), now_ms)
 
     async def usage(self, _: Request) -> bytes:
         """Tokens used in the current window, by chain and by tier."""

@@ -38,7 +38,7 @@ async def look(boss: Supervisor, where: Where, *, steers: bool) -> Scene:
     found = await ledger.tasks(chain=chain.name, states=states, limit=LISTED + 1, before=before)
     events, notices = await ledger.latest(chain.name, HAPPENED)
     accounts = dict.fromkeys(tier.account for tier in chain.tiers)
-    windows = await ledger.vendors(accounts, now_ms)
+    windows = await ledger.vendor_windows(accounts, now_ms)
     own = f"chain:{chain.name}"
     return Scene(
         now_ms=now_ms,

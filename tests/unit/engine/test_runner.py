@@ -358,7 +358,7 @@ async def test_the_vendors_own_windows_are_kept_with_their_time(tmp_path: Path) 
     made.process.end(0)
     os.utime(made.process.spool.out, ns=(told_ms * 1_000_000,) * 2)
     await made.watch()
-    (view,) = await made.ledger.vendor_windows("acme", made.clock.now_ms())
+    (view,) = (await made.ledger.vendor_windows(["acme"], made.clock.now_ms()))["acme"]
     window = view.window
     assert (window.name, window.status, window.used, window.reset_ms) == (
         "five_hour",

@@ -27,7 +27,7 @@ async def test_the_latest_reading_counts_in_whatever_order_they_are_told(tmp_pat
         ledger = await opened(tmp_path / str(number))
         for each in order:
             await ledger.saw_vendor([each])
-        (view,) = await ledger.vendor_windows("acme", START + HOUR)
+        (view,) = (await ledger.vendor_windows(["acme"], START + HOUR))["acme"]
         assert view.window == told[-1], "also one that does not tell how much is used: it is not the old number"
         await ledger.close()
 
@@ -37,9 +37,9 @@ async def test_windows_models_and_accounts_are_kept_apart(tmp_path: Path) -> Non
     ledger = await opened(tmp_path)
     readings = [reading(START, 1.0), reading(START, 2.0, "seven_day"), reading(START, 3.0, "seven_day", "opus")]
     await ledger.saw_vendor(readings)
-    found = [view.window for view in await ledger.vendor_windows("acme", START)]
+    found = [view.window for view in (await ledger.vendor_windows(["acme"], START))["acme"]]
     assert sorted(found, key=lambda each: each.used or 0) == readings
-    assert await ledger.vendor_windows("bravo", START) == []
+    assert (await ledger.vendor_windows(["bravo"], START))["bravo"] == []
     await ledger.close()
 
 
@@ -50,8 +50,8 @@ async def test_our_own_count_is_of_the_same_window(tmp_path: Path) -> None:
     before, within = (Usage(f"k{at}", Tokens(7 + at), at_ms=START + at - 1) for at in (0, 1))
     await ledger.record(run.id, [before, within], START + 10)
     await ledger.saw_vendor([reading(START + 10, 50.0), reading(START + 10, 9.0, "seven_day", "opus")])
-    five_hours, opus = await ledger.vendor_windows("acme", START + 20)
+    five_hours, opus = (await ledger.vendor_windows(["acme"], START + 20))["acme"]
     assert (five_hours.counted, opus.counted) == (Tokens(8), None)
-    (over, _) = await ledger.vendor_windows("acme", START + 5 * HOUR)
+    (over, _) = (await ledger.vendor_windows(["acme"], START + 5 * HOUR))["acme"]
     assert over.counted is None
     await ledger.close()
