@@ -207,6 +207,7 @@ async def rules_told(folder):
     limit = CORPUS / "claude-code" / "usage_limit.oauth" / "stdout"
     explained = told("explain", "--agent", "claude-code", "--exit", "1", "--stdout", str(limit))
     rule = ["--id", "mine", "--agent", "codex", "--kind", "crash", "--pattern", "The moon", "--said", "The moon"]
+    rule += ["--twin", "A moon"]
     added, unknown = told("add", *rule), told("list", "--unknown")
     return {
         "signals explain": [explained],
