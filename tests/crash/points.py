@@ -86,7 +86,7 @@ _TAKING_TASKS = (
     _after("order-read", "locum.web.orders.read"),
     *_both("task-committed", "locum.store.ledger.Ledger.submit"),
     _after("task-answer-made", "locum.web.orders.Orders.submit"),
-    *_both("answer-sent", "locum.web.orders.JSONResponse.__call__", most=4),
+    *_both("answer-sent", "locum.web.endpoint.Response.__call__", most=8),
 )
 _COMMITTING = (
     Point("transaction-begun", "locum.store.sqlite.Database._attempt", When.BEFORE, most=30),

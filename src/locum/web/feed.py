@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,6 +104,10 @@ class Feed:
                 await self._gather()
             except StateError as error:
                 log.error("state_error", error=str(error))  # noqa: TRY400 - it is a sentence, not a bug
+            except Exception:
+                log.exception("happening_not_understood")
+                with suppress(StateError):  # a bug of ours costs listeners what was new, and nobody else anything
+                    self._place = Place(*await self.supervisor.ledger.ends())
             self._bell.ring()
             await anyio.sleep(GAP_S)
             await bell.wait(heard, _LOOK_S)

@@ -190,7 +190,7 @@ def test_without_a_daemon_hooks_are_installed_and_that_is_said(cli, tmp_path):
     assert "?tier=any'" in commands(tmp_path / SETTINGS)[0]
 
 
-def test_the_socket_is_the_one_where_a_daemon_answers(cli, tmp_path, monkeypatch):
+def test_the_socket_that_answers(cli, tmp_path, monkeypatch):
     """Where several are possible, the hooks tell the daemon that runs, and else the one that would."""
     monkeypatch.delenv("LOCUM_SOCKET")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))

@@ -113,6 +113,33 @@ async def test_a_break_loses_nothing_and_doubles_nothing(tmp_path, monkeypatch, 
             assert _count(rest) == want, last
 
 
+async def test_what_cannot_be_told_costs_nobody_else_anything(tmp_path, monkeypatch):
+    """A bug of ours in telling of one thing is logged and passed over: the daemon and the stream go on."""
+    real = feed._event
+
+    def strange(seq, event):
+        if seq == broken:
+            raise ValueError("no such key")
+        return real(seq, event)
+
+    async with supervised(tmp_path) as boss:
+        app = build(boss)
+        call, one = Caller(app), Listener(app)
+        broken = (await boss.ledger.ends())[0] + 1
+        monkeypatch.setattr(feed, "_event", strange)
+
+        async def pause():
+            await call.post("/chains/default/pause", {})
+            await one.until(lambda: one.told("changed"))
+
+        async def resume():
+            await call.post("/chains/default/resume", {})
+            await one.until(lambda: one.told("event"))
+
+        await heard(app, boss, one, acts=(pause, resume))
+        assert [data["kind"] for _, data in one.told("event")] == ["resumed"]
+
+
 def _count(listener):
     return len(listener.told("event")) + len(listener.told("notice"))
 
