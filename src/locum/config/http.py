@@ -71,6 +71,11 @@ class HttpEntry(Entry):
         Field(description="Where browsers reach it, when something stands in front. Left out: at `listen`."),
     ] = None
 
+    @property
+    def place(self) -> str:
+        """Where the dashboard is, as far as this file says: `url`, else at `listen`; "" on any free port."""
+        return self.url or ("" if self.listen.endswith(":0") else f"http://{self.listen}")
+
     @model_validator(mode="after")
     def _is_private(self) -> HttpEntry:
         """Tokens cross no network in the clear."""

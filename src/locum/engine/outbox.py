@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from locum.engine.channels import Service as Sending
 from locum.errors import NotFoundError, StateError
 from locum.notify.body import told
 from locum.policy.delivery import DeliveryState, Outcome, Wanted
-from locum.policy.notice import sample
+from locum.policy.notice import Notice, sample
 from locum.policy.plan import Plan
 from locum.store.ledger import Ledger
 from locum.store.outbox import Claim
@@ -98,7 +98,7 @@ class Outbox:
         clock = self.service.clock
         notice = sample(f"test_{clock.uuid().replace('-', '')}", channel.name, clock.now_ms())
         began = clock.monotonic()
-        outcome = await self.sender.send(channel, told(notice), mark=".test")
+        outcome = await self.sender.send(channel, self._told(notice), mark=".test")
         outcome = outcome or Outcome(told=False, why="the daemon stops")
         found[channel.name] = {
             "channel": channel.name,
@@ -140,7 +140,7 @@ class Outbox:
     async def _serve(self, channel: NotifyChannel, claim: Claim) -> Claim | int | None:
         """Send one message and write down what came of it, unless the service stops first; what is next."""
         try:
-            outcome = await self.sender.send(channel, told(claim.notice, claim.count, claim.titles))
+            outcome = await self.sender.send(channel, self._told(claim.notice, claim.count, claim.titles))
         except Exception:
             log.exception("delivery_not_understood", channel=channel.name)  # a bug of ours costs one attempt
             outcome = Outcome(told=False, why="locum itself failed to send it: its log says how; please report that")
@@ -154,6 +154,10 @@ class Outbox:
         else:
             log.warning("notice_not_delivered", **about, why=outcome.why, state=state)
         return due
+
+    def _told(self, notice: Notice, count: int = 1, titles: Sequence[str] = ()) -> dict[str, Any]:
+        http = self.service.loaded.service.http
+        return told(notice, count, titles, http.place if http else "")
 
     async def _written(self, write: Callable[[], Awaitable[T]]) -> T:
         """Write down what became of a message, as often as the disk needs."""

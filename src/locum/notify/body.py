@@ -22,8 +22,11 @@ _CUT = " […]"
 Json = dict[str, Any]
 
 
-def told(notice: Notice, count: int = 1, titles: Sequence[str] = ()) -> Json:
-    """What a notice says, flat; with `count` others of its kind in one message, of which `titles` are some."""
+def told(notice: Notice, count: int = 1, titles: Sequence[str] = (), place: str = "") -> Json:
+    """What a notice says, flat; with `count` others of its kind in one message, of which `titles` are some.
+
+    `place` is where the dashboard is ("": nowhere); its links lead there.
+    """
     title, message = notice.title, notice.message
     if count > 1:
         about = f" about {notice.chain}" if notice.chain else ""
@@ -39,7 +42,7 @@ def told(notice: Notice, count: int = 1, titles: Sequence[str] = ()) -> Json:
         "chain": notice.chain,
         "title": title,
         "message": message,
-        "link": notice.link,
+        "link": place + notice.link,
         "count": count,
     }
     return {**dict.fromkeys(_ALWAYS), **notice.data, **own}
@@ -76,8 +79,10 @@ FORMATS = {"standard": standard, "slack": slack, "discord": discord}
 
 def _chat(message: Json) -> str:
     mark = {"info": "", "warning": "⚠️ ", "critical": "🚨 "}[message["severity"]]
-    text = f"{mark}{message['title']}\n{message['message']}"
-    return text if len(text) <= LONGEST_CHAT else text[: LONGEST_CHAT - len(_CUT)] + _CUT
+    text, link = f"{mark}{message['title']}\n{message['message']}", message["link"]
+    below = "" if link.startswith("/") else f"\n{link}"
+    room = LONGEST_CHAT - len(below)
+    return (text if len(text) <= room else text[: room - len(_CUT)] + _CUT) + below
 
 
 def _dump(value: Json) -> bytes:

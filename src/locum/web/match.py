@@ -50,9 +50,3 @@ def guard_of(request: Request, chain: Chain) -> Guard:
             )
 
     return guard
-
-
-def is_current(request: Request, tag: str) -> bool:
-    """Whether If-None-Match says that the sender has it already."""
-    wanted = request.headers.get("if-none-match", "")
-    return tag in {each.strip() for each in wanted.split(",")} or wanted.strip() == "*"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -242,6 +243,17 @@ async def test_a_body_is_never_too_large_and_keeps_its_id(letter):
     found = json.loads(body)
     assert (found["id"], found["event"], found["chain"], found["used"]) == ("msg_1", NOTICE.kind, "default", 5)
     assert found["message"].endswith(" […]")
+
+
+def test_links_lead_to_the_dashboard_where_one_is_known():
+    """Programs and chats get an address that can be opened, however long what is said before it."""
+    place = "https://locum.example.org"
+    message = told(replace(NOTICE, message="x" * 5_000), place=place)
+    assert message["link"] == f"{place}/#chain/default"
+    for text in (json.loads(slack(message))["text"], json.loads(discord(message))["content"]):
+        assert text.endswith(f"\n{place}/#chain/default")
+        assert len(text) == LONGEST_CHAT
+    assert "#chain" not in json.loads(slack(told(NOTICE)))["text"], "a path alone cannot be opened"
 
 
 def test_chats_get_a_message_that_wakes_nobody():
