@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from locum.agents.replay import CORPUS, RECORDED_MS
+from locum.agents.rules import rules_for
 from locum.policy.failure import FailureKind
 from locum.policy.usage import NO_TOKENS, Tokens
 from locum.words import from_iso
@@ -21,9 +22,9 @@ OWN = Path(__file__).parent / "cases"
 class Recording:
     """One recorded run, and what a person read from it.
 
-    `exit` is its exit code; `kind` the failure it was, None for a success; `hangs`: it had to be stopped, for it
-    said nothing more; `reset_ms` (epoch milliseconds) and `window` what it told of its limit; `ended_ms` when it ended,
-    from where a person counted the spans that it told.
+    `exit` is its exit code; `kind` the failure it was, None for a success, `rule` what it is read by; `hangs`: it had
+    to be stopped, for it said nothing more; `reset_ms` (epoch milliseconds) and `window` what it told of its limit;
+    `ended_ms` when it ended, from where a person counted the spans that it told.
     """
 
     agent: str
@@ -31,6 +32,7 @@ class Recording:
     exit: int
     kind: FailureKind | None
     hangs: bool
+    rule: str
     reset_ms: int | None
     ended_ms: int
     window: str | None
@@ -46,9 +48,15 @@ Choice = Callable[[Recording], bool]
 
 @lru_cache(maxsize=32)
 def recordings(agent: str) -> tuple[Recording, ...]:
-    """Every recorded run of an agent, the most telling first."""
+    """Every recorded run of an agent, the most telling first; but none that met a limit of one model only.
+
+    What such a limit holds is not the account, which is what the drill's judge looks for.
+    """
+    of_models = {rule.id for rule in rules_for(agent) if rule.model}
     folders = (path.parent for root in (CORPUS, OWN) for path in (root / agent).glob("*/expected.json"))
-    found = sorted((_recording(agent, folder) for folder in folders), key=_rank)
+    found = sorted(
+        (each for each in (_recording(agent, path) for path in folders) if each.rule not in of_models), key=_rank
+    )
     well = next(filter(_went_well, found), None)
     if well:
         found += [made for name, made in _broken_off(well).items() if not any(map(FAULTS[name], found))]
@@ -127,6 +135,7 @@ def _recording(agent: str, folder: Path) -> Recording:
         exit=meta["exit"] if meta["exit"] is not None else -9,
         kind=FailureKind(told["kind"]) if told["kind"] else None,
         hangs=bool(told.get("stopped")),
+        rule=told.get("rule") or "",
         reset_ms=from_iso(told.get("reset")),
         ended_ms=meta.get("ended_ms", RECORDED_MS),
         window=told.get("window"),

@@ -124,7 +124,7 @@ def test_every_agent_can_fall_silent_and_end_too_early():
 
 @pytest.mark.parametrize(
     ("agent", "fault", "why"),
-    [("claude-code", "cut", "by itself (live.cut)"), ("codex", "quota-no-reset", "no run of codex was recorded")],
+    [("claude-code", "cut", "by itself (live.cut)"), ("qwen", "quota", "no run of qwen was recorded")],
 )
 def test_why_something_cannot_be_played(agent, fault, why):
     """An agent that gets over it is told apart from one of which nothing is known."""
