@@ -168,6 +168,7 @@ def test_an_import_of_ten_thousand_goes_on_after_a_kill_between_two_commits(daem
     until(lambda: not any(b"locum.engine.scanner" in said_by(pid) for pid in reading), "nobody reads any more")
     daemon.program = (LOCUM, "serve")
     daemon.start()
+    until(lambda: watched(daemon)["there"], "the home is looked at")
     before = memory(pid_of(daemon), "VmRSS")
     part = counted(daemon)
     assert 0 < part < total

@@ -137,7 +137,7 @@ def test_what_is_legal_and_odd_is_no_broken_promise(name: str, tmp_path: Path) -
         (["copilot", "aider"], "hang", {"stalled"}, []),
         (["copilot", "aider"], "lie", {"no_result"}, []),
         (["copilot", "aider"], "cut", {"network"}, []),
-        (["copilot", "aider"], "quota-no-reset", {"usage_limit"}, [("t0", "quota-no-reset")]),
+        (["aider", "copilot"], "quota", {"usage_limit"}, [("t0", "quota")]),
     ],
 )
 def test_what_can_be_played_is(agents, scenario, failed, not_played, tmp_path: Path) -> None:
