@@ -3,11 +3,13 @@ PYTHON ?= python3
 UV = .tools/bin/uv
 RUN = .venv/bin/python
 WORKERS ?= 2
+# Many of the fast tests wait for a daemon rather than work: one process more than there are processors fits.
+TEST_WORKERS ?= 3
 # Other people's programs, with waits of their own: one that missed its time on a busy machine is asked once more.
 AGENT_TESTS = $(RUN) -m pytest tests/acceptance -m agents
 COVERING = tests/unit/policy tests/unit/store tests/unit/engine tests/unit/web tests/contract/test_store.py
 
-.PHONY: help setup demo browser test fuzz check lint cover api test-agents corpus-refresh crash drill sim bench clean
+.PHONY: help setup demo browser test fuzz check lint cover api test-agents corpus-refresh crash drill sim bench bench-small clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -22,7 +24,7 @@ demo: setup  ## see four tiers fail over, in under 20 seconds
 	@$(RUN) demo/run.py
 
 test: setup check  ## the whole fast suite, with the house rules
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal tests -m "not agents and not browser and not slow"
+	$(RUN) -m pytest -n $(TEST_WORKERS) --dist worksteal tests -m "not agents and not browser and not slow"
 
 fuzz: setup  ## the property tests on examples that nobody has tried yet
 	LOCUM_EXAMPLES=fuzz $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/unit tests/contract -m "not agents and not browser and not slow"
@@ -67,6 +69,9 @@ corpus-refresh: setup  ## what the real agent CLIs write today beside what is re
 
 bench: setup  ## measure the speed anew, into docs/benchmarks.md; ONLY="record bump" only tells those
 	$(RUN) -m bench.run $(ONLY)
+
+bench-small: setup  ## every benchmark once, at a tiny size, so that none of them rots
+	$(RUN) -m pytest -n $(WORKERS) -m "slow or not slow" tests/bench
 
 clean:  ## remove everything that was built
 	rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

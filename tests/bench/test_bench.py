@@ -19,6 +19,7 @@ SPEED = Limit("how long it takes", 10, "ms")
 RATE = Limit("how much it does", 0.4, "x", at_least=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", run.SUBJECTS, ids=lambda subject: subject.name)
 def test_a_benchmark_works(subject: Subject, tmp_path: Path) -> None:
     """Each benchmark does all of its work at a tiny size, and yields figures that can be ones."""
