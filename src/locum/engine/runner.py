@@ -276,8 +276,8 @@ class Runner:
         match signal.mark:
             case Mark.SESSION:
                 if signal.text and signal.text != self._session:
-                    self._session = signal.text
                     await self.ledger.saw_session(self.watched.run.id, signal.text, self.clock.now_ms())
+                    self._session = signal.text  # not before: what the disk has refused is told again
                     self._looked_for_transcripts = -TRANSCRIPTS_EVERY
             case Mark.SAID | Mark.PIECE:
                 self._said = (signal if signal.mark is Mark.PIECE else told).text[-SAID_KEPT:]

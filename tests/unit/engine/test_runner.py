@@ -21,6 +21,7 @@ from locum.errors import StateError
 from locum.policy.failure import Failure, FailureKind
 from locum.policy.plan import Tier
 from locum.policy.task import Ending, RunState
+from locum.policy.usage import Payer, Tokens, Usage
 from locum.store.ledger import Ledger
 from tests.ledgers import opened, started
 from tests.unit.engine.rig import OK, FakeProcess, Flaky, HandClock
@@ -129,6 +130,26 @@ async def _ends_later(command: Bench, record: Flaky) -> None:
     while record.failed < failed + 3:  # noqa: ASYNC110 - as above
         await anyio.sleep(0.005)
     record.broken = False
+
+
+async def test_a_session_that_could_not_be_kept_is_kept_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a home's watcher counts of the run while its session is on no disk becomes the run's all the same."""
+    monkeypatch.setattr(module, "DISK_PAUSE", 0.01)
+    claude = await bench(tmp_path, "claude-code")
+    saw, run = Flaky(claude.ledger, "saw_session"), claude.runner.watched.run
+    claude.tell({"type": "system", "subtype": "init", "session_id": "s-1"})
+    async with anyio.create_task_group() as group:
+        group.start_soon(claude.watch)
+        while saw.failed < 2:  # noqa: ASYNC110 - the ledger has no event for its failures
+            await anyio.sleep(0.005)
+        seen = Payer("claude-code", "default", "a", "acme", session="s-1")
+        await claude.ledger.record_outside(seen, [Usage("m1", Tokens(5), session="s-1")], claude.clock.now_ms())
+        assert await claude.spent() == 0
+        saw.broken = False
+        claude.process.end(0, DONE)
+    assert (await claude.ledger.run(run.id)).session == "s-1"
+    assert await claude.spent() == 5
+    await claude.ledger.close()
 
 
 async def test_a_stop_does_not_wait_for_the_disk(command: Bench) -> None:
