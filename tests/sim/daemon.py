@@ -98,7 +98,7 @@ class FileEvents:
         """As `locum.engine.events.listen`, but for how often."""
         while not stop.is_set():
             yield self._changed(folders, wanted) if self._dice.random() < 0.8 else set()
-            with trio.move_on_after(10 if self._quiet() else self._dice.expovariate(1 / 100)):
+            with trio.move_on_after(10 if self._quiet() else min(60, self._dice.expovariate(1 / 100))):
                 await stop.wait()
 
     def _changed(self, folders: Sequence[str], wanted: Callable[[str], bool]) -> set[str]:
