@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from locum.policy.failure import FailureKind
 from locum.policy.usage import TOKEN_TYPES, Tokens
@@ -185,7 +186,7 @@ class Stage:
 
 def told(tokens: Tokens) -> Tokens:
     """What a streamed answer tells of its cost before it ends: all but the output, of which it says 1."""
-    return dataclasses.replace(tokens, output=1)
+    return structs.replace(tokens, output=1)
 
 
 def path_of(task: Mapping[str, Any]) -> list[tuple[str, str | None, int | None]]:
