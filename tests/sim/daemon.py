@@ -98,8 +98,16 @@ class FileEvents:
         """As `locum.engine.events.listen`, but for how often."""
         while not stop.is_set():
             yield self._changed(folders, wanted) if self._dice.random() < 0.8 else set()
-            with trio.move_on_after(10 if self._quiet() else min(60, self._dice.expovariate(1 / 100))):
+            await self._silence(10 if self._quiet() else self._dice.expovariate(1 / 100), stop)
+
+    async def _silence(self, seconds: float, stop: anyio.Event) -> None:
+        """Nothing for so long, or until all is quiet: the end is judged soon after that."""
+        until = trio.current_time() + seconds
+        while not stop.is_set() and (left := until - trio.current_time()) > 0:
+            with trio.move_on_after(min(left, 30)):
                 await stop.wait()
+            if self._quiet():
+                return
 
     def _changed(self, folders: Sequence[str], wanted: Callable[[str], bool]) -> set[str]:
         found = {path: size for each in folders for path, size in _sizes(each) if wanted(path)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -37,7 +38,7 @@ HOURS = 6.0
 STUCK_AFTER = 60.0
 """Virtual hours after which a simulation that has not come to its end never will."""
 SHM = Path("/dev/shm")
-WATCHED = 0.4
+WATCHED = float(os.environ.get("LOCUM_SIM_WATCHED", "0.4"))
 """The share of the seeds with Claude Code in which homes are watched, and people work in them without hooks."""
 BUGS = ("run_not_understood", "sources_not_understood", "transcript_not_understood")
 """Lines of the daemon's own log that only a bug of its own writes."""
