@@ -9,7 +9,7 @@ import click
 from locum.cli import plain
 from locum.cli.client import Json, segment
 from locum.cli.settings import Settings, json_option
-from locum.cli.terminal import clean, print_json
+from locum.cli.terminal import clean, print_json, show
 from locum.errors import UsageError
 from locum.words import count, due, from_iso, moment
 
@@ -43,10 +43,7 @@ def list_(
     """List notices, newest first, with what became of them; then each channel that is in trouble."""
     only = "true" if failed else None
     found = settings.client.get("/alerts", limit=limit, before=before, kind=kind, chain=chain, failed=only)
-    if as_json:
-        print_json(found)
-    else:
-        click.echo("\n".join(_listed(found)))
+    show(found, lambda: _listed(found), as_json=as_json)
 
 
 @alerts_.command("show")
@@ -56,10 +53,7 @@ def list_(
 def show_(settings: Settings, *, id_: str, as_json: bool) -> None:
     """Show one notice whole, and every attempt's end."""
     found = settings.client.get(f"/alerts/{segment(id_)}")
-    if as_json:
-        print_json(found)
-    else:
-        click.echo("\n".join(_shown(found)))
+    show(found, lambda: _shown(found), as_json=as_json)
 
 
 @alerts_.command("replay")
@@ -86,10 +80,7 @@ def replay_(settings: Settings, *, id_: str | None, channel: str | None, as_json
 def test_(ctx: click.Context, *, channel: str | None, as_json: bool) -> None:
     """Send a marked sample through a channel, or through all, and say what came back. Exit code 1 if one failed."""
     found = ctx.obj.client.post("/alerts/test", {"channel": channel}, timeout=TRIAL_S)
-    if as_json:
-        print_json(found)
-    else:
-        click.echo("\n".join(map(_tried, found["tested"])))
+    show(found, lambda: map(_tried, found["tested"]), as_json=as_json)
     ctx.exit(0 if all(each["delivered"] for each in found["tested"]) else 1)
 
 

@@ -9,7 +9,7 @@ import click
 
 from locum.cli.client import Json, segment
 from locum.cli.settings import Settings, json_option
-from locum.cli.terminal import clean, print_json
+from locum.cli.terminal import clean, print_json, show
 
 
 @click.group("token")
@@ -72,10 +72,7 @@ def _line(each: Json) -> str:
 def revoke(settings: Settings, *, token: str, as_json: bool) -> None:
     """Make a token, by its name or its id, worthless at once."""
     found = settings.client.post(f"/tokens/{segment(token)}/revoke")
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(f"{clean(found['name'])} ({found['id']}) is good for nothing any more")
+    show(found, lambda: [f"{clean(found['name'])} ({found['id']}) is good for nothing any more"], as_json=as_json)
 
 
 @click.command("dashboard")

@@ -11,7 +11,7 @@ from locum import __version__
 from locum.cli import plain, terminal
 from locum.cli.client import Json
 from locum.cli.settings import Settings, json_option, one_chain_option
-from locum.cli.terminal import on_terminal, print_json
+from locum.cli.terminal import on_terminal, print_json, show
 from locum.errors import UnreachableError
 
 REFRESH_S = 1.0
@@ -85,10 +85,7 @@ def _looks(settings: Settings) -> Iterator[tuple[Json, Json] | str]:
 def usage_(settings: Settings, *, as_json: bool, chain: str | None) -> None:
     """Show the tokens used in the current window, by chain and by tier."""
     found = settings.client.get("/usage")
-    if as_json:
-        print_json(found)
-    else:
-        click.echo("\n".join(plain.usage(found, chain)))
+    show(found, lambda: plain.usage(found, chain), as_json=as_json)
 
 
 @click.command("explain")
@@ -117,10 +114,7 @@ def explain_(settings: Settings, *, chain: str | None, as_json: bool) -> None:
 def tasks_(settings: Settings, *, as_json: bool, chain: str | None, state: tuple[str, ...], limit: int) -> None:
     """List tasks, newest first."""
     found = settings.client.get("/tasks", chain=chain, limit=limit, state=list(state))
-    if as_json:
-        print_json(found)
-    else:
-        click.echo("\n".join(plain.tasks(found["tasks"])))
+    show(found, lambda: plain.tasks(found["tasks"]), as_json=as_json)
 
 
 @click.command("audit")
@@ -129,10 +123,7 @@ def tasks_(settings: Settings, *, as_json: bool, chain: str | None, state: tuple
 def audit_(ctx: click.Context, *, as_json: bool) -> None:
     """Add up the whole ledger again and compare it with what is shown. Exit code 1 when anything differs."""
     found: dict[str, Any] = ctx.obj.client.get("/audit", timeout=None)
-    if as_json:
-        print_json(found)
-    else:
-        click.echo("\n".join(plain.audit(found)))
+    show(found, lambda: plain.audit(found), as_json=as_json)
     ctx.exit(0 if found["clean"] else 1)
 
 

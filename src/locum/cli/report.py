@@ -13,7 +13,7 @@ import click
 from locum.cli import plain
 from locum.cli.client import Json
 from locum.cli.settings import Settings, json_option
-from locum.cli.terminal import clean, print_json
+from locum.cli.terminal import clean, show
 from locum.errors import UsageError
 from locum.policy.failure import FailureKind
 from locum.words import DELIBERATE, count, from_iso, iso
@@ -60,10 +60,7 @@ def report_(ctx: click.Context, /, *, body: str | None, as_json: bool, **told: A
     settings: Settings = ctx.obj
     report = _piped(body, told) if body else _spoken(told)
     found = settings.client.post("/hooks/post-task", report)
-    if as_json:
-        print_json(found)
-    else:
-        click.echo("\n".join(_said(found, known=bool(report.get("tokens")))))
+    show(found, lambda: _said(found, known=bool(report.get("tokens"))), as_json=as_json)
     ctx.exit(0 if found["go_on"] else STOP)
 
 

@@ -7,7 +7,7 @@ import click
 from locum.cli import plain
 from locum.cli.client import Json, segment
 from locum.cli.settings import Settings, json_option
-from locum.cli.terminal import clean, print_json
+from locum.cli.terminal import clean, print_json, show
 from locum.errors import ConfigError, UsageError
 from locum.policy.failure import DAY, FailureKind
 from locum.words import count
@@ -66,10 +66,11 @@ def release_(settings: Settings, *, chain: str | None, tier: str | None, kind: s
 def pause_(settings: Settings, *, chain: str | None, as_json: bool) -> None:
     """Start no more tasks of a chain; running attempts finish."""
     found = _order(settings, chain, "pause", {})
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(f"{found['chain']} {'was paused already' if found['already_paused'] else 'is paused'}")
+    show(
+        found,
+        lambda: [_stands(found, "was paused already" if found["already_paused"] else "is paused")],
+        as_json=as_json,
+    )
 
 
 @click.command("resume")
@@ -79,10 +80,15 @@ def pause_(settings: Settings, *, chain: str | None, as_json: bool) -> None:
 def resume_(settings: Settings, *, chain: str | None, as_json: bool) -> None:
     """Start tasks of a paused chain again."""
     found = _order(settings, chain, "resume", {})
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(f"{found['chain']} {'was not paused' if found['already_running'] else 'takes tasks again'}")
+    show(
+        found,
+        lambda: [_stands(found, "was not paused" if found["already_running"] else "takes tasks again")],
+        as_json=as_json,
+    )
+
+
+def _stands(found: Json, how: str) -> str:
+    return f"{found['chain']} {how}"
 
 
 @click.command("reload")

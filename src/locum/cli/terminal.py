@@ -6,6 +6,7 @@ import json
 import re
 import select
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -22,6 +23,14 @@ _STEERING = re.compile(
 def print_json(value: Any) -> None:
     """A value for programs: on one line in a pipe, indented on a terminal."""
     click.echo(json.dumps(value, indent=2 if on_terminal() else None, ensure_ascii=False))
+
+
+def show(value: Any, lines: Callable[[], Iterable[str]], *, as_json: bool) -> None:
+    """An answer as it is, for programs, or in lines for people."""
+    if as_json:
+        print_json(value)
+    else:
+        click.echo("\n".join(lines()))
 
 
 def on_terminal() -> bool:

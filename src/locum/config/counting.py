@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -29,21 +29,18 @@ Weight = Annotated[
 """How much a token counts: true, false or a number in the file, thousandths here."""
 
 
+def _uncounted(description: str) -> Any:
+    """The field of a token type, which does not count where it is left out."""
+    return Field(default=0, description=description, json_schema_extra={"default": False})
+
+
 class CountTokens(Entry):
     """Which token types budgets count, and how much one token of each weighs; a type left out does not count."""
 
-    input: Annotated[
-        Weight, Field(description="Input tokens that were not cached.", json_schema_extra={"default": False})
-    ] = 0
-    output: Annotated[
-        Weight, Field(description="Output tokens, reasoning included.", json_schema_extra={"default": False})
-    ] = 0
-    cache_read: Annotated[
-        Weight, Field(description="Input tokens read from the vendor's cache.", json_schema_extra={"default": False})
-    ] = 0
-    cache_write: Annotated[
-        Weight, Field(description="Input tokens written to the vendor's cache.", json_schema_extra={"default": False})
-    ] = 0
+    input: Weight = _uncounted("Input tokens that were not cached.")
+    output: Weight = _uncounted("Output tokens, reasoning included.")
+    cache_read: Weight = _uncounted("Input tokens read from the vendor's cache.")
+    cache_write: Weight = _uncounted("Input tokens written to the vendor's cache.")
 
     @model_validator(mode="after")
     def _counts(self) -> CountTokens:

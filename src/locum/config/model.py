@@ -18,7 +18,7 @@ from locum.config.counting import Alerts, CountTokens, Threshold
 from locum.config.expect import Entry, ToldKind, expect, unit, wrong
 from locum.config.http import HttpEntry
 from locum.config.notify import MOST_CHANNELS, NotifyChannel
-from locum.config.reference import NAME_PATTERN, EnvName, Name, Secret, Text
+from locum.config.reference import NAME_PATTERN, EnvName, Name, Secret, Text, own_command
 from locum.config.reset import DurationMs, UsageReset
 from locum.config.values import SIZE_PATTERN, size_bytes
 from locum.patterns import REMEDY, PatternError, pattern
@@ -262,11 +262,7 @@ class PostTaskEntry(Entry):
 
     command: Annotated[
         tuple[Text, ...],
-        Field(
-            min_length=1,
-            description="Program and arguments; a path starts at the folder of service.json, where it runs too. "
-            "It reads the result as JSON on its standard input.",
-        ),
+        own_command("It reads the result as JSON on its standard input."),
     ]
     time_limit_ms: DurationMs = unit("time_limit", MINUTE, "1m", "How long it may take until it is stopped.")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
 from locum.config.expect import Entry, expect, unit, wrong
-from locum.config.reference import CredentialRef, EnvRef, FileRef, Name, Secret, Text
+from locum.config.reference import CredentialRef, EnvRef, FileRef, Name, Secret, Text, own_command
 from locum.config.reset import DurationMs
 from locum.policy.address import AddressError, Allowed, url_of
 from locum.policy.failure import MINUTE
@@ -169,11 +169,7 @@ class CommandChannel(Channel):
     ]
     command: Annotated[
         tuple[Text, ...],
-        Field(
-            min_length=1,
-            description="Program and arguments; a path starts at the folder of service.json, where it runs too. "
-            "It reads the notice as JSON on its standard input. Exit code 0: told.",
-        ),
+        own_command("It reads the notice as JSON on its standard input. Exit code 0: told."),
     ]
     time_limit_ms: DurationMs = unit("time_limit", MINUTE, "1m", "How long it may take until it is stopped.")
 

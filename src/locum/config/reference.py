@@ -18,6 +18,12 @@ Name = Annotated[
 Text = Annotated[str, StringConstraints(min_length=1), expect("text that is not empty", "write it in double quotes")]
 
 
+def own_command(reads: str) -> Any:
+    """The field of a program that the operator has written; `reads`: what it is told, and how it answers."""
+    where = "Program and arguments; a path starts at the folder of service.json, where it runs too."
+    return Field(min_length=1, description=f"{where} {reads}")
+
+
 class CredentialRef(Entry):
     """A secret that systemd hands to the service (`LoadCredential=`)."""
 
