@@ -69,6 +69,11 @@ def watched(daemon: Daemon) -> dict[str, Any]:
     return dict(home)
 
 
+def is_looked_at(daemon: Daemon) -> bool:
+    """Whether a daemon that has just started knows its home already, and has found it there."""
+    return any(each["there"] for each in daemon.client.get("/status")["usage_sources"]["homes"])
+
+
 def memory(pid: int, what: str = "VmHWM") -> int:
     """The most bytes a process has held so far (`VmRSS`: holds now); 0 when it is gone."""
     try:
@@ -168,7 +173,7 @@ def test_an_import_of_ten_thousand_goes_on_after_a_kill_between_two_commits(daem
     until(lambda: not any(b"locum.engine.scanner" in said_by(pid) for pid in reading), "nobody reads any more")
     daemon.program = (LOCUM, "serve")
     daemon.start()
-    until(lambda: watched(daemon)["there"], "the home is looked at")
+    until(lambda: is_looked_at(daemon), "the home is looked at")
     before = memory(pid_of(daemon), "VmRSS")
     part = counted(daemon)
     assert 0 < part < total
